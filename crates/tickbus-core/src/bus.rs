@@ -1,0 +1,292 @@
+//! A bus, seen by one process: three lanes, the names, and who is on it.
+//!
+//! Publishing is [`crate::producer`], reading is [`crate::subscription`]. Here stands what both
+//! rely on: opening and leaving, room in the critical lane, and what to do about the dead.
+//!
+//! The critical lane is gated: a slot is free when every *gating* reader has read it. A quarter of
+//! the lane is a **reserve** that only a publisher whose deadline has passed may enter, so that an
+//! event is spilled in order and in memory that survives its publisher; past that it is refused,
+//! and the publisher gets an error. No critical event is ever dropped.
+
+use crate::error::BusError;
+use crate::lane::layout::{Layout, Sizes};
+use crate::lane::memory::Memory;
+use crate::lane::ring::{Blocked, COUNTER_NAMES, Counter, Lane};
+use crate::names::BusNames;
+use crate::open::{self, Opened};
+use crate::payload::PayloadRing;
+use crate::registry::{Participants, Readers};
+use crate::sync::relax;
+use crate::sys::{AdminLock, Identity};
+use crate::wake::Sleepers;
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The lane of critical events; lanes are numbered as priorities are.
+pub const CRITICAL: usize = 2;
+/// How long a publisher waits for a live producer that does not move before it gives up.
+pub const STALL_PATIENCE: Duration = Duration::from_millis(20);
+
+/// A bus opened by this process.
+pub struct Bus {
+    pub(crate) lanes: [Lane; 3],
+    pub(crate) participants: Participants,
+    pub(crate) readers: Readers,
+    pub(crate) sleepers: Sleepers,
+    pub(crate) admin: Arc<AdminLock>,
+    names: Arc<BusNames>,
+    header: crate::lane::memory::Cells,
+    payloads: crate::lane::memory::Cells,
+    sizes: Sizes,
+    path: Option<String>,
+    identity: Identity,
+    left: AtomicBool,
+    number: u8,
+}
+
+impl Bus {
+    /// A bus of this process alone.
+    pub fn private(sizes: Sizes) -> Result<Arc<Bus>, BusError> {
+        Bus::join(open::private(sizes)?, None)
+    }
+
+    /// Attach to the bus called `name`, creating it when nobody has. With `explicit`, other sizes
+    /// than `sizes` are an error.
+    pub fn named(name: &str, sizes: Sizes, explicit: bool) -> Result<Arc<Bus>, BusError> {
+        loop {
+            let opened = open::named(name, sizes, explicit)?;
+            let bus = Bus::join(opened, Some(open::path_of(name)))?;
+            // Its last user may have removed the file while we were opening it.
+            if bus.is_linked() {
+                return Ok(bus);
+            }
+        }
+    }
+
+    fn join(opened: Opened, path: Option<String>) -> Result<Arc<Bus>, BusError> {
+        let Opened { memory, layout, sizes, file } = opened;
+        let admin = Arc::new(AdminLock::new(file));
+        let pipes = path.as_ref().map(|path| format!("{path}.wake."));
+        let identity = Identity::own();
+        let participants = Participants::new(&memory, &layout);
+        let mut bus = Bus {
+            lanes: lanes(&memory, &layout),
+            readers: Readers::new(&memory, &layout),
+            sleepers: Sleepers::new(&memory, &layout, pipes),
+            names: match path {
+                Some(_) => Arc::new(BusNames::new(&memory, &layout, Arc::clone(&admin))),
+                None => Arc::clone(process_names()?),
+            },
+            header: memory.cells(layout.header.at, layout.header.len),
+            payloads: memory.cells(layout.payloads.at, sizes.payload_cells),
+            participants,
+            admin,
+            sizes,
+            path,
+            identity,
+            left: AtomicBool::new(true),
+            number: 0,
+        };
+        bus.reap()?;
+        bus.number = bus.enter()?;
+        bus.left = AtomicBool::new(false);
+        Ok(Arc::new(bus))
+    }
+
+    fn is_linked(&self) -> bool {
+        match self.admin.file() {
+            Some(file) => rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink > 0),
+            None => true,
+        }
+    }
+
+    /// Register one more participant of this process.
+    pub(crate) fn enter(&self) -> Result<u8, BusError> {
+        let _guard = self.admin.lock()?;
+        self.participants.enter(&self.identity)
+    }
+
+    /// The names of this bus.
+    pub fn names(&self) -> &Arc<BusNames> {
+        &self.names
+    }
+
+    /// The lanes, by priority number.
+    pub fn lanes(&self) -> &[Lane; 3] {
+        &self.lanes
+    }
+
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Where bytes too long for an event live.
+    pub fn payloads(&self) -> PayloadRing<'_> {
+        PayloadRing::new(&self.payloads, &self.header[crate::lane::layout::PAYLOAD_TAIL])
+    }
+
+    /// This handle's own number, which its subscriptions and sleepers are registered under.
+    pub fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Participants in use, and subscriptions, over all processes.
+    pub fn population(&self) -> (usize, usize) {
+        (self.participants.live().count(), self.readers.count())
+    }
+
+    /// Finish what dead participants left unfinished and free their places; how many there were.
+    pub fn reap(&self) -> Result<usize, BusError> {
+        let is_dead = |number: &u8| {
+            *number != self.number && self.participants.identity(*number).is_some_and(|i| i.is_dead())
+        };
+        if !self.participants.live().any(|number| is_dead(&number)) {
+            return Ok(0);
+        }
+        let _guard = self.admin.lock()?;
+        // Looked up again under the lock: others may have been here.
+        let dead: Vec<u8> = self.participants.live().filter(is_dead).collect();
+        for &number in &dead {
+            for lane in &self.lanes {
+                lane.repair_all(number);
+            }
+            self.readers.leave_all(number);
+            self.sleepers.leave_all(number);
+            self.participants.leave(number);
+        }
+        Ok(dead.len())
+    }
+
+    /// Move the gate of the critical lane up to its slowest gating reader.
+    pub(crate) fn rescan_gate(&self) {
+        let lane = &self.lanes[CRITICAL];
+        // Read before the scan: a reader that joins later starts here or behind it.
+        let tail = lane.tail();
+        lane.raise_gate(self.readers.slowest_gating().map_or(tail, |(cursor, _)| cursor.min(tail)));
+    }
+
+    /// Wait, at most until `deadline`, for what blocks an append that leaves `reserve` slots free.
+    /// Whether it is worth trying again.
+    pub fn unblock(&self, lane: usize, blocked: Blocked, reserve: u64, deadline: Instant) -> bool {
+        let ring = &self.lanes[lane];
+        let begin = Instant::now();
+        let mut reaped = begin;
+        for turn in 0u32.. {
+            match blocked {
+                Blocked::Full { sequence } => {
+                    self.rescan_gate();
+                    if ring.gate() + ring.size() > sequence + reserve {
+                        return true;
+                    }
+                }
+                Blocked::Unfinished { sequence, .. } => {
+                    if ring.is_finished(sequence) {
+                        return true;
+                    }
+                }
+            }
+            let now = Instant::now();
+            // Dead ones are looked for only while they may be in the way: it costs microseconds.
+            if turn == 16 || now - reaped > Duration::from_millis(5) {
+                reaped = now;
+                if self.reap().is_ok_and(|dead| dead > 0) {
+                    continue;
+                }
+            }
+            if now >= deadline {
+                return false;
+            }
+            if turn < 16 {
+                relax();
+            } else {
+                std::thread::sleep(Duration::from_micros(50).min(deadline - now));
+            }
+        }
+        unreachable!("the loop counts for longer than any deadline")
+    }
+
+    /// Slots of the critical lane that only a publisher out of patience may use.
+    pub fn reserve(&self, lane: usize) -> u64 {
+        if lane == CRITICAL { self.lanes[CRITICAL].size() / 4 } else { 0 }
+    }
+
+    /// PID behind a participant's number, for error messages.
+    pub fn pid_of(&self, number: u8) -> Option<u64> {
+        self.participants.identity(number).map(|identity| identity.pid)
+    }
+
+    /// The slowest gating reader's process and how many events it is behind.
+    pub fn slowest_gating(&self) -> Option<(u64, u64)> {
+        let (cursor, owner) = self.readers.slowest_gating()?;
+        Some((self.pid_of(owner)?, self.lanes[CRITICAL].tail().saturating_sub(cursor)))
+    }
+
+    /// Every counter of a lane, by name.
+    pub fn counters(&self, lane: usize) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        COUNTER_NAMES.iter().map(move |(counter, name)| (*name, self.lanes[lane].counted(*counter)))
+    }
+
+    pub(crate) fn count(&self, lane: usize, counter: Counter, by: u64) {
+        self.lanes[lane].count(counter, by);
+    }
+
+    /// Leave the bus: what this handle registered is freed, and the last to leave a named bus
+    /// removes it. Safe to call twice.
+    pub fn leave(&self) {
+        if self.left.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // A forked child holds a copy of its parent's handle: it has nothing to give back.
+        if self.identity.pid != u64::from(std::process::id()) {
+            return;
+        }
+        // If the lock cannot be had, the entries are reaped after our death.
+        let Ok(_guard) = self.admin.lock() else { return };
+        self.readers.leave_all(self.number);
+        self.sleepers.leave_all(self.number);
+        self.participants.leave(self.number);
+        let others = self
+            .participants
+            .live()
+            .any(|n| self.participants.identity(n).is_some_and(|identity| !identity.is_dead()));
+        if let Some(path) = &self.path
+            && !others
+            && self.is_linked()
+        {
+            // Gone already is as good.
+            let _ = rustix::fs::unlink(path);
+        }
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The names that all private buses of this process share, so that an event made by hand, or taken
+/// from one of them, means the same on each.
+pub fn process_names() -> Result<&'static Arc<BusNames>, BusError> {
+    static NAMES: OnceLock<Arc<BusNames>> = OnceLock::new();
+    if let Some(names) = NAMES.get() {
+        return Ok(names);
+    }
+    let Opened { memory, layout, .. } = open::private(Sizes { lanes: [64; 3], payload_cells: 64 })?;
+    let names = BusNames::new(&memory, &layout, Arc::new(AdminLock::new(None)));
+    Ok(NAMES.get_or_init(|| Arc::new(names)))
+}
+
+fn lanes(memory: &Arc<Memory>, layout: &Layout) -> [Lane; 3] {
+    let cells = |region: crate::lane::layout::Region| memory.cells(region.at, region.len);
+    std::array::from_fn(|i| {
+        Lane::new(
+            cells(layout.controls[i]),
+            cells(layout.stamps[i]),
+            cells(layout.events[i]),
+            cells(layout.staging),
+            i == CRITICAL,
+        )
+    })
+}

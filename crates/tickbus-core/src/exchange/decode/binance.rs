@@ -1,0 +1,126 @@
+//! Binance: spot, Binance.US, USD-M and COIN-M futures, raw or combined (`{"stream", "data"}`).
+//!
+//! `trade` and `aggTrade` are trades (subscribe to one of them: they tell the same fills twice);
+//! `bookTicker` is the top of book, on spot without a type and a time. `m` says that the *buyer*
+//! was the maker: then the taker sold. Futures tell liquidation fills outside the book apart by
+//! `X`; those move nobody's quotes and are counted instead of told.
+
+use super::{Decoding, Verdict};
+use crate::exchange::batch::{Batch, Taker, Trade};
+use crate::exchange::json::{Fault, Object, Raw, decimal, flag, integer, parse, tag, text};
+use crate::exchange::time::epoch;
+use serde::Deserialize;
+
+/// Every field of every message read here; the same letter means different things in each.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    data: Raw<'a>,
+    #[serde(borrow, rename = "e")]
+    event: Raw<'a>,
+    #[serde(borrow)]
+    s: Raw<'a>,
+    #[serde(borrow)]
+    p: Raw<'a>,
+    #[serde(borrow)]
+    q: Raw<'a>,
+    #[serde(borrow)]
+    m: Raw<'a>,
+    #[serde(borrow)]
+    t: Raw<'a>,
+    #[serde(borrow, rename = "T")]
+    time: Raw<'a>,
+    #[serde(borrow, rename = "X")]
+    execution: Raw<'a>,
+    #[serde(borrow)]
+    b: Raw<'a>,
+    #[serde(borrow, rename = "B")]
+    bid_size: Raw<'a>,
+    #[serde(borrow)]
+    a: Raw<'a>,
+    #[serde(borrow, rename = "A")]
+    ask_size: Raw<'a>,
+    #[serde(borrow, rename = "lastUpdateId")]
+    last_update_id: Raw<'a>,
+    #[serde(borrow)]
+    result: Raw<'a>,
+    #[serde(borrow)]
+    id: Raw<'a>,
+    #[serde(borrow)]
+    code: Raw<'a>,
+}
+
+/// Decode one frame into `batch`.
+pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
+    if is_array(frame) {
+        return array(frame);
+    }
+    let Object(outer) = parse::<Object<Message>>(frame)?;
+    match outer.data {
+        Some(data) if is_array(data.get()) => array(data.get()),
+        Some(data) => message(&parse::<Object<Message>>(data.get())?.0, batch),
+        None => message(&outer, batch),
+    }
+}
+
+/// Streams over all symbols (`!ticker@arr`) send arrays: whole, but nothing read here.
+fn array(text: &str) -> Decoding {
+    parse::<serde::de::IgnoredAny>(text)?;
+    Ok(Verdict::Ignored("array"))
+}
+
+fn is_array(text: &str) -> bool {
+    text.trim_start().starts_with('[')
+}
+
+fn message(message: &Message, batch: &mut Batch) -> Decoding {
+    match tag(message.event) {
+        "trade" => trade(message, message.t, batch),
+        "aggTrade" => trade(message, message.a, batch),
+        "bookTicker" => book_ticker(message, batch),
+        "depthUpdate" => Ok(Verdict::Ignored("depth")),
+        "kline" | "continuous_kline" => Ok(Verdict::Ignored("candle")),
+        "24hrTicker" | "24hrMiniTicker" | "1hTicker" | "4hTicker" => {
+            Ok(Verdict::Ignored("statistics"))
+        }
+        "markPriceUpdate" => Ok(Verdict::Ignored("mark_price")),
+        "forceOrder" => Ok(Verdict::Ignored("liquidation")),
+        "serverShutdown" => Ok(Verdict::Ignored("status")),
+        _ if message.event.is_some() => Ok(Verdict::Ignored("unknown_event")),
+        _ if message.last_update_id.is_some() => Ok(Verdict::Ignored("depth_snapshot")),
+        // Spot's bookTicker names no type; only its keys tell it.
+        _ if message.bid_size.is_some() && message.ask_size.is_some() => book_ticker(message, batch),
+        _ if message.code.is_some() => Ok(Verdict::Ignored("error_reply")),
+        // {"result":null,"id":1}: null reads as absent, so the id has to tell.
+        _ if message.id.is_some() || message.result.is_some() => Ok(Verdict::Ignored("ack")),
+        _ => Ok(Verdict::Ignored("unknown")),
+    }
+}
+
+fn trade(message: &Message, id: Raw, batch: &mut Batch) -> Decoding {
+    if !matches!(tag(message.execution), "" | "MARKET") {
+        return Ok(Verdict::Ignored("outside_book"));
+    }
+    let buyer_is_maker = flag(message.m)?;
+    batch.trade(Trade {
+        wire_symbol: &text(message.s)?,
+        price: decimal(message.p)?,
+        size: decimal(message.q)?,
+        taker: if buyer_is_maker { Taker::Sold } else { Taker::Bought },
+        venue_time_ns: Some(epoch(message.time)?),
+        trade_id: Some(integer(id)?),
+    })?;
+    Ok(Verdict::Decoded)
+}
+
+fn book_ticker(message: &Message, batch: &mut Batch) -> Decoding {
+    let level = |price: Raw, size: Raw| -> Result<_, Fault> { Ok((decimal(price)?, decimal(size)?)) };
+    let time = message.time.map(|time| epoch(Some(time))).transpose()?;
+    batch.top_of_book(
+        &text(message.s)?,
+        level(message.b, message.bid_size)?,
+        level(message.a, message.ask_size)?,
+        time,
+    )?;
+    Ok(Verdict::Decoded)
+}

@@ -1,0 +1,186 @@
+//! Kraken spot: WebSocket v1 (arrays with channel name and pair at the end) and v2 (objects).
+//!
+//! The side of a trade is the taker's in both. v1 trades have a time but no id, v1 tickers have
+//! neither; v2 writes prices as JSON numbers, taken from their text like the quoted ones. A v2
+//! trade `snapshot` is history; a ticker `snapshot` is the top of book as it stands: an event.
+
+use super::{Decoding, Verdict};
+use crate::exchange::batch::{Batch, Level, Taker, Trade};
+use crate::exchange::json::{
+    BAD_FIELD, Fault, Object, Raw, Row, decimal, each, integer, parse, tag, text,
+};
+use crate::exchange::time::{rfc3339, seconds};
+use serde::Deserialize;
+
+/// An object frame: v2 data, or a v1 or v2 notice.
+#[derive(Deserialize)]
+struct Frame<'a> {
+    #[serde(borrow)]
+    channel: Raw<'a>,
+    #[serde(borrow, rename = "type")]
+    kind: Raw<'a>,
+    #[serde(borrow)]
+    data: Raw<'a>,
+    #[serde(borrow)]
+    event: Raw<'a>,
+    #[serde(borrow)]
+    method: Raw<'a>,
+    #[serde(borrow)]
+    error: Raw<'a>,
+}
+
+#[derive(Deserialize)]
+struct TradeV2<'a> {
+    #[serde(borrow)]
+    symbol: Raw<'a>,
+    #[serde(borrow)]
+    side: Raw<'a>,
+    #[serde(borrow)]
+    price: Raw<'a>,
+    #[serde(borrow)]
+    qty: Raw<'a>,
+    #[serde(borrow)]
+    trade_id: Raw<'a>,
+    #[serde(borrow)]
+    timestamp: Raw<'a>,
+}
+
+#[derive(Deserialize)]
+struct TickerV2<'a> {
+    #[serde(borrow)]
+    symbol: Raw<'a>,
+    #[serde(borrow)]
+    bid: Raw<'a>,
+    #[serde(borrow)]
+    bid_qty: Raw<'a>,
+    #[serde(borrow)]
+    ask: Raw<'a>,
+    #[serde(borrow)]
+    ask_qty: Raw<'a>,
+    #[serde(borrow)]
+    timestamp: Raw<'a>,
+}
+
+/// `a` and `b` are [price, whole lots, lots].
+#[derive(Deserialize)]
+struct TickerV1<'a> {
+    #[serde(borrow)]
+    a: Raw<'a>,
+    #[serde(borrow)]
+    b: Raw<'a>,
+}
+
+/// Decode one frame into `batch`.
+pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
+    if frame.trim_start().starts_with('[') {
+        v1(&parse::<Row<6>>(frame)?, batch)
+    } else {
+        object(&parse::<Object<Frame>>(frame)?.0, batch)
+    }
+}
+
+/// `[channelID, data, channelName, pair]`, a book with two `data`; private channels have no pair.
+fn v1(row: &Row<6>, batch: &mut Batch) -> Decoding {
+    if !(4..=6).contains(&row.len) {
+        return Ok(Verdict::Ignored(if row.len == 3 { "private" } else { "unknown" }));
+    }
+    let (data, channel) = (row.cells[1], tag(row.cells[row.len - 2]));
+    let pair = text(row.cells[row.len - 1])?;
+    match channel.split('-').next().unwrap_or("") {
+        "trade" => {
+            each(data, |trade: Row<4>| trade_v1(&trade, &pair, batch))?;
+            Ok(Verdict::Decoded)
+        }
+        "ticker" => {
+            let Object(ticker) = parse::<Object<TickerV1>>(data.ok_or(BAD_FIELD)?.get())?;
+            batch.top_of_book(&pair, level_v1(ticker.b)?, level_v1(ticker.a)?, None)?;
+            Ok(Verdict::Decoded)
+        }
+        "book" => Ok(Verdict::Ignored("depth")),
+        "ohlc" => Ok(Verdict::Ignored("candle")),
+        "spread" => Ok(Verdict::Ignored("spread")),
+        _ => Ok(Verdict::Ignored("unknown")),
+    }
+}
+
+/// `[price, volume, time, side, order type, misc]`
+fn trade_v1(row: &Row<4>, pair: &str, batch: &mut Batch) -> Result<(), Fault> {
+    let [price, volume, time, side] = row.cells;
+    batch.trade(Trade {
+        wire_symbol: pair,
+        price: decimal(price)?,
+        size: decimal(volume)?,
+        taker: taker(side)?,
+        venue_time_ns: Some(seconds(time)?),
+        trade_id: None,
+    })
+}
+
+fn level_v1(raw: Raw) -> Result<Level, Fault> {
+    let row: Row<3> = parse(raw.ok_or(BAD_FIELD)?.get())?;
+    Ok((decimal(row.cells[0])?, decimal(row.cells[2])?))
+}
+
+fn taker(side: Raw) -> Result<Taker, Fault> {
+    match tag(side) {
+        "b" | "buy" => Ok(Taker::Bought),
+        "s" | "sell" => Ok(Taker::Sold),
+        _ => Err(BAD_FIELD),
+    }
+}
+
+fn object(frame: &Frame, batch: &mut Batch) -> Decoding {
+    match tag(frame.channel) {
+        "" => Ok(notice(frame)),
+        "trade" if tag(frame.kind) == "update" => {
+            each(frame.data, |Object(trade): Object<TradeV2>| trade_v2(&trade, batch))?;
+            Ok(Verdict::Decoded)
+        }
+        "trade" => {
+            batch.history += each(frame.data, |_: Object<TradeV2>| Ok(()))? as u64;
+            Ok(Verdict::Decoded)
+        }
+        "ticker" => {
+            each(frame.data, |Object(ticker): Object<TickerV2>| ticker_v2(&ticker, batch))?;
+            Ok(Verdict::Decoded)
+        }
+        "book" | "level3" => Ok(Verdict::Ignored("depth")),
+        "ohlc" => Ok(Verdict::Ignored("candle")),
+        "heartbeat" => Ok(Verdict::Ignored("heartbeat")),
+        "status" => Ok(Verdict::Ignored("status")),
+        "instrument" => Ok(Verdict::Ignored("instrument")),
+        "executions" | "balances" => Ok(Verdict::Ignored("private")),
+        _ => Ok(Verdict::Ignored("unknown")),
+    }
+}
+
+fn notice(frame: &Frame) -> Verdict {
+    let reason = match tag(frame.event) {
+        "heartbeat" => "heartbeat",
+        "systemStatus" => "status",
+        "subscriptionStatus" | "pong" => "ack",
+        "error" => "error_reply",
+        _ if frame.error.is_some() => "error_reply",
+        _ if frame.method.is_some() => "ack",
+        _ => "unknown",
+    };
+    Verdict::Ignored(reason)
+}
+
+fn trade_v2(trade: &TradeV2, batch: &mut Batch) -> Result<(), Fault> {
+    batch.trade(Trade {
+        wire_symbol: &text(trade.symbol)?,
+        price: decimal(trade.price)?,
+        size: decimal(trade.qty)?,
+        taker: taker(trade.side)?,
+        venue_time_ns: Some(rfc3339(trade.timestamp)?),
+        trade_id: Some(integer(trade.trade_id)?),
+    })
+}
+
+fn ticker_v2(ticker: &TickerV2, batch: &mut Batch) -> Result<(), Fault> {
+    let bid = (decimal(ticker.bid)?, decimal(ticker.bid_qty)?);
+    let ask = (decimal(ticker.ask)?, decimal(ticker.ask_qty)?);
+    let time = ticker.timestamp.map(|time| rfc3339(Some(time))).transpose()?;
+    batch.top_of_book(&text(ticker.symbol)?, bid, ask, time)
+}

@@ -1,0 +1,22 @@
+//! A file per venue: text of one frame in, trades and tops of book out.
+//!
+//! Each is one function `decode(text, batch)`: it adds what the frame says to the batch, or names
+//! the reason why the frame says nothing the bus carries, or the fault that makes it unreadable.
+
+pub mod binance;
+pub mod coinbase;
+pub mod kraken;
+
+use super::json::Fault;
+
+/// What a frame turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its records are in the batch.
+    Decoded,
+    /// A healthy frame that carries no trade and no top of book.
+    Ignored(&'static str),
+}
+
+/// What decoding a frame comes to; an error means that the frame is malformed.
+pub type Decoding = Result<Verdict, Fault>;

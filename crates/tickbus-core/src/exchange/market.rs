@@ -1,0 +1,119 @@
+//! Which venue, and which of its markets: the same name means different things on each.
+
+/// A venue whose frames can be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Venue {
+    Binance,
+    Coinbase,
+    Kraken,
+}
+
+/// Every venue.
+pub const VENUES: [Venue; 3] = [Venue::Binance, Venue::Coinbase, Venue::Kraken];
+
+impl Venue {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Venue::Binance => "binance",
+            Venue::Coinbase => "coinbase",
+            Venue::Kraken => "kraken",
+        }
+    }
+
+    /// The venue called `name`, or `None`.
+    pub fn from_name(name: &str) -> Option<Venue> {
+        VENUES.into_iter().find(|venue| venue.name() == name)
+    }
+
+    /// The market meant when nobody says which.
+    pub const fn spot(self) -> Market {
+        match self {
+            Venue::Binance => Market::BinanceSpot,
+            Venue::Coinbase => Market::Coinbase,
+            Venue::Kraken => Market::Kraken,
+        }
+    }
+}
+
+/// A market of a venue: one protocol, one set of names, one unit of size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Market {
+    BinanceSpot,
+    /// Binance.US: the protocol of Binance, an exchange and a source of its own.
+    BinanceUs,
+    /// Futures settled in a stablecoin, sized in the base asset.
+    BinanceUsdM,
+    /// Inverse futures, sized in contracts of 100 or 10 USD.
+    BinanceCoinM,
+    Coinbase,
+    Kraken,
+}
+
+/// Every market.
+pub const MARKETS: [Market; 6] = [
+    Market::BinanceSpot,
+    Market::BinanceUs,
+    Market::BinanceUsdM,
+    Market::BinanceCoinM,
+    Market::Coinbase,
+    Market::Kraken,
+];
+
+impl Market {
+    pub const fn venue(self) -> Venue {
+        match self {
+            Market::BinanceSpot
+            | Market::BinanceUs
+            | Market::BinanceUsdM
+            | Market::BinanceCoinM => Venue::Binance,
+            Market::Coinbase => Venue::Coinbase,
+            Market::Kraken => Venue::Kraken,
+        }
+    }
+
+    /// Its name within the venue.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Market::BinanceSpot | Market::Coinbase | Market::Kraken => "spot",
+            Market::BinanceUs => "spot-us",
+            Market::BinanceUsdM => "usdm",
+            Market::BinanceCoinM => "coinm",
+        }
+    }
+
+    /// The source its events carry.
+    pub const fn source(self) -> &'static str {
+        match self {
+            Market::BinanceUs => "binance_us",
+            other => other.venue().name(),
+        }
+    }
+
+    /// The venue's market called `name`, or `None`.
+    pub fn from_name(venue: Venue, name: &str) -> Option<Market> {
+        Market::of(venue).find(|market| market.name() == name)
+    }
+
+    /// The markets of a venue.
+    pub fn of(venue: Venue) -> impl Iterator<Item = Market> {
+        MARKETS.into_iter().filter(move |market| market.venue() == venue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back() {
+        for market in MARKETS {
+            assert_eq!(Market::from_name(market.venue(), market.name()), Some(market));
+        }
+        for venue in VENUES {
+            assert_eq!(Venue::from_name(venue.name()), Some(venue));
+            assert_eq!(venue.spot().name(), "spot");
+        }
+        assert_eq!(Market::from_name(Venue::Kraken, "usdm"), None);
+        assert_eq!(Venue::from_name("okx"), None);
+    }
+}

@@ -1,0 +1,11 @@
+//! Lanes: the rings events travel in, and the memory they live in.
+//!
+//! - [`stamp`]: the word that orders and guards a slot
+//! - [`ring`]: append, read, repair
+//! - [`layout`]: where everything stands
+//! - [`memory`]: private or shared mappings; the crate's only `unsafe`
+
+pub mod layout;
+pub mod memory;
+pub mod ring;
+pub mod stamp;

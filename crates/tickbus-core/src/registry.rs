@@ -1,0 +1,140 @@
+//! Who is on the bus: participants (handles that publish) and readers (subscriptions).
+//!
+//! Entries change only under the admin lock. An entry names the process it belongs to by PID, start
+//! time and PID namespace, so that it can be reclaimed on proof of death, and only then.
+
+use crate::error::BusError;
+use crate::lane::layout::{
+    Layout, PARTICIPANT_CELLS, PARTICIPANTS, READER_CELLS, READERS,
+};
+use crate::lane::memory::{Cells, Memory};
+use crate::sync::{AtomicU64, Ordering};
+use crate::sys::Identity;
+use std::sync::Arc;
+
+// Cells of a participant.
+const LIVE: usize = 0;
+const PID: usize = 1;
+const START: usize = 2;
+const NAMESPACE: usize = 3;
+
+/// Participants by number, 1 to 255.
+#[derive(Clone)]
+pub struct Participants(Cells);
+
+impl Participants {
+    pub fn new(memory: &Arc<Memory>, layout: &Layout) -> Participants {
+        Participants(memory.cells(layout.participants.at, layout.participants.len))
+    }
+
+    fn of(&self, number: u8) -> &[AtomicU64] {
+        let at = usize::from(number) * PARTICIPANT_CELLS;
+        &self.0[at..at + PARTICIPANT_CELLS]
+    }
+
+    /// Numbers in use.
+    pub fn live(&self) -> impl Iterator<Item = u8> + '_ {
+        (1..=(PARTICIPANTS - 1) as u8).filter(|n| self.of(*n)[LIVE].load(Ordering::Acquire) != 0)
+    }
+
+    /// Take a free number for this process.
+    pub fn enter(&self, identity: &Identity) -> Result<u8, BusError> {
+        let free = (1..=(PARTICIPANTS - 1) as u8)
+            .find(|n| self.of(*n)[LIVE].load(Ordering::Acquire) == 0);
+        let limit = PARTICIPANTS - 1;
+        let number = free.ok_or(BusError::Capacity { what: "participants", limit })?;
+        let cells = self.of(number);
+        cells[PID].store(identity.pid, Ordering::Relaxed);
+        cells[START].store(identity.start, Ordering::Relaxed);
+        cells[NAMESPACE].store(identity.namespace, Ordering::Relaxed);
+        // Last, so that an entry is never live without its identity.
+        cells[LIVE].store(1, Ordering::Release);
+        Ok(number)
+    }
+
+    pub fn leave(&self, number: u8) {
+        self.of(number)[LIVE].store(0, Ordering::Release);
+    }
+
+    /// The process behind a number in use.
+    pub fn identity(&self, number: u8) -> Option<Identity> {
+        let cells = self.of(number);
+        if cells[LIVE].load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        Some(Identity {
+            pid: cells[PID].load(Ordering::Relaxed),
+            start: cells[START].load(Ordering::Relaxed),
+            namespace: cells[NAMESPACE].load(Ordering::Relaxed),
+        })
+    }
+}
+
+// Cells of a reader.
+const OWNER: usize = 0;
+const GATING: usize = 1;
+const CURSORS: usize = 2;
+
+/// Readers by number.
+#[derive(Clone)]
+pub struct Readers(Cells);
+
+impl Readers {
+    pub fn new(memory: &Arc<Memory>, layout: &Layout) -> Readers {
+        Readers(memory.cells(layout.readers.at, layout.readers.len))
+    }
+
+    fn of(&self, number: usize) -> &[AtomicU64] {
+        &self.0[number * READER_CELLS..(number + 1) * READER_CELLS]
+    }
+
+    /// Take a free number. `critical` is where a gating reader holds the gate until it knows better.
+    pub fn enter(&self, owner: u8, gating: bool, critical: u64) -> Result<usize, BusError> {
+        let free = (0..READERS).find(|n| self.of(*n)[OWNER].load(Ordering::Acquire) == 0);
+        let number = free.ok_or(BusError::Capacity { what: "subscriptions", limit: READERS })?;
+        let cells = self.of(number);
+        cells[GATING].store(u64::from(gating), Ordering::Relaxed);
+        cells[CURSORS + 2].store(critical, Ordering::Relaxed);
+        // SeqCst: from here on a publisher that looks for room sees us; the joiner then reads the
+        // tail, and starts there or later (native-bus protocol, see docs/parts/lanes.md).
+        cells[OWNER].store(u64::from(owner), Ordering::SeqCst);
+        Ok(number)
+    }
+
+    /// Free a place, if it is still `owner`'s: leaving the bus has freed it already, and it may be
+    /// somebody else's by now.
+    pub fn leave_of(&self, number: usize, owner: u8) {
+        let cell = &self.of(number)[OWNER];
+        let _ = cell.compare_exchange(u64::from(owner), 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    pub fn leave_all(&self, owner: u8) {
+        for number in 0..READERS {
+            self.leave_of(number, owner);
+        }
+    }
+
+    /// Where a reader's cursors stand in shared memory.
+    #[inline(always)]
+    pub fn set_cursor(&self, number: usize, lane: usize, cursor: u64) {
+        // Release: what was read before may be overwritten by whoever sees this (the gate).
+        self.of(number)[CURSORS + lane].store(cursor, Ordering::Release);
+    }
+
+    /// How many are registered, in all processes.
+    pub fn count(&self) -> usize {
+        (0..READERS).filter(|n| self.of(*n)[OWNER].load(Ordering::Relaxed) != 0).count()
+    }
+
+    /// Lowest critical cursor of the gating readers, with its owner; `None` without any.
+    pub fn slowest_gating(&self) -> Option<(u64, u8)> {
+        (0..READERS)
+            .filter_map(|number| {
+                let cells = self.of(number);
+                let owner = cells[OWNER].load(Ordering::SeqCst) as u8;
+                let gating = owner != 0 && cells[GATING].load(Ordering::Relaxed) != 0;
+                gating.then(|| (cells[CURSORS + 2].load(Ordering::Acquire), owner))
+            })
+            .min()
+    }
+}

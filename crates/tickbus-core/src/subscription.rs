@@ -1,0 +1,326 @@
+//! Reading: a cursor for each lane, a filter, and a ledger that adds up.
+//!
+//! Critical events come first, always: the critical lane is looked at before every event of
+//! another. Between high and normal, normal is guaranteed one event in [`HIGH_SHARE`] + 1.
+//!
+//! **The ledger is exact**: a cursor moves over every sequence once, and each move is counted as
+//! delivered, filtered or missed, so `published = delivered + filtered + missed + pending` holds
+//! for each lane at any time, where published and pending count from the subscription's start.
+
+use crate::bus::{Bus, CRITICAL};
+use crate::error::BusError;
+use crate::event::Event;
+use crate::lane::ring::Peek;
+use crate::sync::{Ordering, fence};
+use crate::topic::Matcher;
+use crate::wake::Wishes;
+use std::sync::Arc;
+
+/// High events a reader takes before a waiting normal one gets its turn.
+pub const HIGH_SHARE: u32 = 7;
+/// Events a batch takes from one lane before it looks at the critical lane again.
+const CHUNK: usize = 512;
+const HIGH: usize = 1;
+const NORMAL: usize = 0;
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With the next event.
+    Latest,
+    /// With the oldest event still in each lane.
+    Earliest,
+    /// With this sequence of one lane, and the next event of the others.
+    At { lane: usize, sequence: u64 },
+}
+
+/// What became of a lane's events, for one subscription.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ledger {
+    pub published: u64,
+    pub delivered: u64,
+    pub filtered: u64,
+    /// Overwritten before they were read.
+    pub missed: u64,
+    /// Published and not looked at yet.
+    pub pending: u64,
+}
+
+/// An event with its place in its lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivered {
+    pub sequence: u64,
+    pub event: Event,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    start: u64,
+    next: u64,
+    delivered: u64,
+    filtered: u64,
+    missed: u64,
+    /// How often in a row the reader was overtaken without reading an event.
+    overtaken: u32,
+}
+
+/// A reader of all lanes.
+pub struct Subscription {
+    bus: Arc<Bus>,
+    matcher: Matcher,
+    cursors: [Cursor; 3],
+    number: usize,
+    /// High events since the last normal one.
+    high_run: u32,
+    unfiltered: bool,
+}
+
+impl Subscription {
+    /// Subscribe. A `gating` reader holds back publishers of the critical lane until it has read.
+    pub fn new(
+        bus: &Arc<Bus>,
+        patterns: &[&str],
+        start: Start,
+        gating: bool,
+    ) -> Result<Subscription, BusError> {
+        let matcher = Matcher::compile(patterns, bus.names().as_ref())?;
+        if let Start::At { lane, sequence } = start {
+            let tail = bus.lanes[lane].tail();
+            if sequence > tail {
+                return Err(BusError::Start { sequence, tail });
+            }
+        }
+        let number = {
+            let _guard = bus.admin.lock()?;
+            // Holding the gate where it is; raised to the true start below.
+            bus.readers.enter(bus.number(), gating, bus.lanes[CRITICAL].gate())?
+        };
+        let unfiltered = patterns.contains(&">");
+        let mut subscription = Subscription {
+            bus: Arc::clone(bus),
+            matcher,
+            cursors: [Cursor::default(); 3],
+            number,
+            high_run: 0,
+            unfiltered,
+        };
+        for (i, lane) in bus.lanes.iter().enumerate() {
+            let first = match start {
+                Start::Earliest => lane.oldest(),
+                Start::At { lane, sequence } if lane == i => sequence,
+                Start::At { .. } | Start::Latest => lane.tail(),
+            };
+            // Whoever looked for room before we registered may have moved the gate meanwhile; it is
+            // at most the tail we have just read.
+            subscription.cursors[i] = Cursor { start: first, next: first, ..Cursor::default() };
+            bus.readers.set_cursor(number, i, first);
+        }
+        Ok(subscription)
+    }
+
+    pub fn bus(&self) -> &Arc<Bus> {
+        &self.bus
+    }
+
+    pub fn matcher(&self) -> &Matcher {
+        &self.matcher
+    }
+
+    /// The next event, or `None` when there is none now. Never waits.
+    #[inline]
+    pub fn poll(&mut self) -> Option<Delivered> {
+        loop {
+            let critical = self.take(CRITICAL);
+            if let Taken::Event(event) = critical {
+                return Some(event);
+            }
+            let normal_first = self.high_run >= HIGH_SHARE;
+            let order = if normal_first { [NORMAL, HIGH] } else { [HIGH, NORMAL] };
+            let mut skipped = matches!(critical, Taken::Skipped);
+            for lane in order {
+                match self.take(lane) {
+                    Taken::Event(event) => return Some(event),
+                    // Not wanted; look at the critical lane before the next one.
+                    Taken::Skipped => {
+                        skipped = true;
+                        break;
+                    }
+                    Taken::Nothing => {}
+                }
+            }
+            if !skipped {
+                return None;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn take(&mut self, lane: usize) -> Taken {
+        let cursor = &mut self.cursors[lane];
+        let sequence = cursor.next;
+        match self.bus.lanes[lane].read(sequence) {
+            Peek::Event(words) => {
+                let event = Event::from_words(words);
+                cursor.next = sequence + 1;
+                cursor.overtaken = 0;
+                let wanted = self.unfiltered
+                    || self.matcher.matches(
+                        event.event_type,
+                        event.source,
+                        event.symbol,
+                        self.bus.names().as_ref(),
+                    );
+                cursor.delivered += u64::from(wanted);
+                cursor.filtered += u64::from(!wanted);
+                self.bus.readers.set_cursor(self.number, lane, sequence + 1);
+                self.high_run = if lane == NORMAL { 0 } else { self.high_run + u32::from(lane == HIGH) };
+                if wanted { Taken::Event(Delivered { sequence, event }) } else { Taken::Skipped }
+            }
+            Peek::Empty => Taken::Nothing,
+            Peek::Lapped { oldest } => {
+                self.skip_to(lane, oldest);
+                Taken::Skipped
+            }
+        }
+    }
+
+    /// Move on to `oldest`, counting what is lost. A reader that is overtaken again and again
+    /// without reading anything leaves a growing distance, so that it gets hold of something.
+    #[cold]
+    fn skip_to(&mut self, lane: usize, oldest: u64) {
+        let ring = &self.bus.lanes[lane];
+        let cursor = &mut self.cursors[lane];
+        let slack = ring.size() / 16 * u64::from(cursor.overtaken.min(8));
+        let next = (oldest + slack).min(ring.tail()).max(cursor.next + 1);
+        cursor.missed += next - cursor.next;
+        cursor.next = next;
+        cursor.overtaken += 1;
+        self.bus.readers.set_cursor(self.number, lane, next);
+    }
+
+    /// Fill `out` with events that are there now; how many. `from` makes what `out` holds.
+    pub fn read_batch<T: Copy>(&mut self, out: &mut [T], from: impl Fn(u64, Event) -> T + Copy) -> usize {
+        let mut filled = 0;
+        while filled < out.len() {
+            let rest = &mut out[filled..];
+            let taken = self.run(CRITICAL, rest, from);
+            filled += taken.stored;
+            if taken.moved {
+                continue;
+            }
+            // Shares as in `poll`, a chunk at a time.
+            let high = rest.len().min(CHUNK / (HIGH_SHARE as usize + 1) * HIGH_SHARE as usize);
+            let taken_high = self.run(HIGH, &mut rest[..high], from);
+            let rest = &mut rest[taken_high.stored..];
+            let normal = rest.len().min(CHUNK / (HIGH_SHARE as usize + 1));
+            let normal = if taken_high.moved { normal } else { rest.len().min(CHUNK) };
+            let taken_normal = self.run(NORMAL, &mut rest[..normal], from);
+            filled += taken_high.stored + taken_normal.stored;
+            if !taken_high.moved && !taken_normal.moved {
+                break;
+            }
+        }
+        filled
+    }
+
+    fn run<T: Copy>(
+        &mut self,
+        lane: usize,
+        out: &mut [T],
+        from: impl Fn(u64, Event) -> T + Copy,
+    ) -> Run {
+        let limit = out.len().min(CHUNK);
+        if limit == 0 {
+            return Run { stored: 0, moved: false };
+        }
+        let first = self.cursors[lane].next;
+        let ring = &self.bus.lanes[lane];
+        if self.unfiltered {
+            let copied = ring.read_run(first, &mut out[..limit], |sequence, words| {
+                from(sequence, Event::from_words(words))
+            });
+            if copied > 0 {
+                self.advance(lane, copied, copied);
+                return Run { stored: copied, moved: true };
+            }
+        } else {
+            // Matching needs the events themselves: a small buffer on the stack.
+            let mut events = [Event::default(); 64];
+            let limit = limit.min(events.len());
+            let copied =
+                ring.read_run(first, &mut events[..limit], |_, words| Event::from_words(words));
+            if copied > 0 {
+                let mut stored = 0;
+                for (i, event) in events[..copied].iter().enumerate() {
+                    let names = self.bus.names().as_ref();
+                    if self.matcher.matches(event.event_type, event.source, event.symbol, names) {
+                        out[stored] = from(first + i as u64, *event);
+                        stored += 1;
+                    }
+                }
+                self.advance(lane, copied, stored);
+                return Run { stored, moved: true };
+            }
+        }
+        // Empty, overtaken, or an event whose producer has not finished its copy.
+        match self.take(lane) {
+            Taken::Event(Delivered { sequence, event }) => {
+                out[0] = from(sequence, event);
+                Run { stored: 1, moved: true }
+            }
+            Taken::Skipped => Run { stored: 0, moved: true },
+            Taken::Nothing => Run { stored: 0, moved: false },
+        }
+    }
+
+    fn advance(&mut self, lane: usize, copied: usize, stored: usize) {
+        let cursor = &mut self.cursors[lane];
+        cursor.next += copied as u64;
+        cursor.delivered += stored as u64;
+        cursor.filtered += (copied - stored) as u64;
+        cursor.overtaken = 0;
+        self.bus.readers.set_cursor(self.number, lane, cursor.next);
+    }
+
+    /// Whether any lane has something this reader has not looked at. Sequentially consistent, so
+    /// that a sleeper may ask after announcing itself.
+    pub fn has_pending(&self) -> bool {
+        fence(Ordering::SeqCst);
+        let lanes = self.bus.lanes.iter().zip(&self.cursors);
+        lanes.into_iter().any(|(lane, cursor)| lane.read(cursor.next) != Peek::Empty)
+    }
+
+    /// What to be woken for.
+    pub fn wishes(&self) -> Wishes {
+        Wishes { types: self.matcher.type_mask(), symbols: self.matcher.symbol_bloom() }
+    }
+
+    /// Next sequence of each lane, by priority number.
+    pub fn position(&self) -> [u64; 3] {
+        self.cursors.map(|cursor| cursor.next)
+    }
+
+    /// The books of one lane, by priority number.
+    pub fn ledger(&self, lane: usize) -> Ledger {
+        let Cursor { start, next, delivered, filtered, missed, .. } = self.cursors[lane];
+        let tail = self.bus.lanes[lane].tail().max(next);
+        Ledger { published: tail - start, delivered, filtered, missed, pending: tail - next }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.bus.readers.leave_of(self.number, self.bus.number());
+    }
+}
+
+struct Run {
+    stored: usize,
+    moved: bool,
+}
+
+enum Taken {
+    Event(Delivered),
+    Skipped,
+    Nothing,
+}

@@ -1,0 +1,161 @@
+//! What the operating system tells about processes, and the locks and wake-ups it lends.
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What identifies a process for good: a PID alone is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    pub pid: u64,
+    /// Start time in clock ticks since boot.
+    pub start: u64,
+    /// Inode of the PID namespace: every container has a PID 1.
+    pub namespace: u64,
+}
+
+impl Identity {
+    /// This process.
+    pub fn own() -> Identity {
+        let pid = u64::from(std::process::id());
+        Identity { pid, start: process_start(pid).unwrap_or(0), namespace: pid_namespace() }
+    }
+
+    /// Whether it is *proven* that this process no longer runs. In another PID namespace nothing
+    /// can be proven, so the answer is no.
+    pub fn is_dead(&self) -> bool {
+        self.namespace == pid_namespace() && process_start(self.pid) != Some(self.start)
+    }
+}
+
+fn pid_namespace() -> u64 {
+    rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
+}
+
+/// Start time of a running process; `None` for one that is gone or only waits to be reaped.
+fn process_start(pid: u64) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command name stands in brackets and may contain anything, brackets too.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?;
+    let start = fields.nth(18)?.parse().ok()?;
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    // A leader that has exited shows Z although its threads may still run.
+    let gone = state == "X" || (state == "Z" && threads() <= 1);
+    (!gone).then_some(start)
+}
+
+/// Identity of this boot, folded into one word: shared memory written before it is stale.
+pub fn boot_id() -> u64 {
+    let text = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    xxhash_rust::xxh3::xxh3_64(&text)
+}
+
+/// Nanoseconds since the Unix epoch, UTC.
+#[inline]
+pub fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Guards what happens rarely: registering, naming, repairing, attaching. Between processes it is a
+/// file lock, which the kernel takes back from a process that dies; nothing on it is left to mend.
+pub struct AdminLock {
+    threads: Mutex<()>,
+    file: Option<OwnedFd>,
+}
+
+/// The lock could not be had in time: its holder is alive but does not move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockTimeout;
+
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+impl AdminLock {
+    /// A lock between the threads of this process and, with a file, between processes.
+    pub fn new(file: Option<OwnedFd>) -> AdminLock {
+        AdminLock { threads: Mutex::new(()), file }
+    }
+
+    /// The file behind the lock, of a named bus.
+    pub fn file(&self) -> Option<&OwnedFd> {
+        self.file.as_ref()
+    }
+
+    /// Take the lock, or give up after two seconds.
+    pub fn lock(&self) -> Result<AdminGuard<'_>, LockTimeout> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = &self.file {
+            let deadline = Instant::now() + LOCK_PATIENCE;
+            while flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                if Instant::now() > deadline {
+                    return Err(LockTimeout);
+                }
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        }
+        Ok(AdminGuard { file: self.file.as_ref(), _threads: threads })
+    }
+}
+
+/// Holds the [`AdminLock`] until dropped.
+pub struct AdminGuard<'a> {
+    file: Option<&'a OwnedFd>,
+    _threads: MutexGuard<'a, ()>,
+}
+
+impl Drop for AdminGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = self.file {
+            // Unlocking a lock we hold does not fail; if it did, closing the file would do it.
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+    }
+}
+
+/// An eventfd to sleep on, for wake-ups within the process.
+pub fn eventfd() -> io::Result<OwnedFd> {
+    use rustix::event::EventfdFlags;
+    Ok(rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+}
+
+/// A named pipe to sleep on, which other processes can open by its path to wake us.
+pub fn named_pipe(path: &str) -> io::Result<OwnedFd> {
+    use rustix::fs::{CWD, FileType, mknodat, open, unlink};
+    // One may be left from a process that was killed.
+    let _ = unlink(path);
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    // Read and write, so that it neither blocks on opening nor ends when a waker closes its side.
+    Ok(open(path, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Open somebody's named pipe for waking.
+pub fn open_waker(path: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// Wake whoever sleeps on `fd`. A full pipe is a wake-up already under way.
+pub fn wake(fd: impl AsFd) -> bool {
+    matches!(rustix::io::write(fd, &1u64.to_ne_bytes()), Ok(_) | Err(rustix::io::Errno::AGAIN))
+}
+
+/// Take back what was written by wakers.
+pub fn drain(fd: impl AsFd) {
+    let mut buffer = [0; 256];
+    while matches!(rustix::io::read(fd.as_fd(), &mut buffer), Ok(256)) {}
+}
+
+/// Sleep until `fd` is woken or the time is over.
+pub fn sleep_on(fd: impl AsFd, timeout: Duration) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let timeout = Timespec {
+        tv_sec: timeout.as_secs() as i64,
+        tv_nsec: i64::from(timeout.subsec_nanos()),
+    };
+    let fd = fd.as_fd();
+    // Interrupted by a signal is as good as woken: the caller looks again either way.
+    let _ = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout));
+}

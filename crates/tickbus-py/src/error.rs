@@ -1,0 +1,142 @@
+//! Core errors as the exceptions of `tickbus.errors`, each naming what was found and what is allowed.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tickbus_core::error::BusError;
+use tickbus_core::lane::layout::{Foreign, LANE_SIZES, MAX_NAME};
+use tickbus_core::names::NamingError;
+use tickbus_core::sys::LockTimeout;
+
+/// The exception `class` of `tickbus.errors` with a message.
+#[cold]
+pub fn raise(py: Python<'_>, class: &str, message: impl Into<String>) -> PyErr {
+    raise_with(py, class, message, &[])
+}
+
+/// The same with figures as attributes.
+#[cold]
+pub fn raise_with(
+    py: Python<'_>,
+    class: &str,
+    message: impl Into<String>,
+    attributes: &[(&str, u64)],
+) -> PyErr {
+    let make = || -> PyResult<PyErr> {
+        let class = py.import("tickbus.errors")?.getattr(class)?;
+        let keywords = PyDict::new(py);
+        for (name, value) in attributes {
+            keywords.set_item(name, value)?;
+        }
+        Ok(PyErr::from_value(class.call((message.into(),), Some(&keywords))?))
+    };
+    make().unwrap_or_else(|error| error)
+}
+
+/// An event that cannot be published.
+#[cold]
+pub fn invalid(py: Python<'_>, message: impl Into<String>) -> PyErr {
+    raise(py, "InvalidEventError", message)
+}
+
+/// Any core error.
+#[cold]
+pub fn of(py: Python<'_>, error: BusError) -> PyErr {
+    match error {
+        BusError::Foreign { path, why } => raise(py, "LayoutError", format!("{path}: {}", foreign(why))),
+        BusError::Owner { path, uid } => raise(
+            py,
+            "BusOwnerError",
+            format!("{path} belongs to user {uid}; a bus is open to its owner only"),
+        ),
+        BusError::Sizes { asked, found } => raise(
+            py,
+            "LayoutError",
+            format!(
+                "the bus exists with lane sizes (normal, high, critical) {found:?}, asked for \
+                 {asked:?}; leave the sizes out to attach to it as it is"
+            ),
+        ),
+        BusError::LaneSize { size } => raise(
+            py,
+            "InvalidSizeError",
+            format!(
+                "lane size {size} is no power of two from {} to {}",
+                LANE_SIZES.start(),
+                LANE_SIZES.end()
+            ),
+        ),
+        BusError::BusName { name } => raise(
+            py,
+            "InvalidNameError",
+            format!("bus name {name:?}: use 1 to 100 ASCII letters, digits, '-' or '_'"),
+        ),
+        BusError::Capacity { what, limit } => {
+            raise(py, "CapacityError", format!("all {limit} places for {what} are taken"))
+        }
+        BusError::Io { what, error } => match error.raw_os_error() {
+            Some(code) if code == NO_SPACE => raise(
+                py,
+                "CapacityError",
+                format!("{what}: no space left in shared memory (/dev/shm)"),
+            ),
+            _ => std::io::Error::new(error.kind(), format!("{what}: {error}")).into(),
+        },
+        BusError::Lock(timeout) => lock(py, timeout),
+        BusError::Naming(error) => naming(py, error),
+        BusError::Pattern(error) => raise(py, "PatternError", error.to_string()),
+        BusError::Start { sequence, tail } => raise(
+            py,
+            "StartError",
+            format!("start {sequence} has not been published yet; the lane ends at {tail}"),
+        ),
+    }
+}
+
+/// ENOSPC on Linux.
+const NO_SPACE: i32 = 28;
+
+/// A name that was not taken.
+#[cold]
+pub fn naming(py: Python<'_>, error: NamingError) -> PyErr {
+    match error {
+        NamingError::Invalid(error) => raise(py, "InvalidNameError", error.to_string()),
+        NamingError::Capacity { table, limit, name } => raise(
+            py,
+            "CapacityError",
+            format!("no number left for {name:?}: all {limit} {table} of the bus are taken"),
+        ),
+        NamingError::TypeTaken { number, name, holder } => raise(
+            py,
+            "TypeTakenError",
+            format!("cannot register {name} = {number}: the bus has {holder}"),
+        ),
+        NamingError::Lock(timeout) => lock(py, timeout),
+    }
+}
+
+fn lock(py: Python<'_>, _: LockTimeout) -> PyErr {
+    raise(
+        py,
+        "BusLockedError",
+        "another process holds the bus's admin lock and does not move (stopped or in a debugger?)",
+    )
+}
+
+fn foreign(why: Foreign) -> String {
+    match why {
+        Foreign::NotABus { magic } => format!("no tickbus memory (starts with {magic:#018x})"),
+        Foreign::Version { found, known } => {
+            format!("layout version {found}, this tickbus knows {known}")
+        }
+        Foreign::Corrupt { found, expected } => {
+            format!("damaged header: checksum {found:#018x}, expected {expected:#018x}")
+        }
+        Foreign::Length { found, expected } => {
+            format!("{found} cells long, its header says {expected}")
+        }
+        Foreign::EarlierBoot => "written before the last boot; remove it".to_owned(),
+    }
+}
+
+/// For messages about names.
+pub const NAME_LIMIT: usize = MAX_NAME;

@@ -1,0 +1,88 @@
+//! The module `tickbus._native`: what Python sees of the core. Converts, decides nothing.
+//!
+//! - [`event`]: `Event`, and the packings
+//! - [`bus`], [`dispatch`]: publishing, and inline handlers
+//! - [`subscription`]: reading and sleeping
+//! - [`exchange`]: venue frames
+//! - [`rows`]: events as NumPy arrays
+//! - [`arguments`], [`symbols`], [`tables`]: names to numbers and back
+//! - [`error`]: core errors as Python exceptions
+//! - [`gil`]: state that the GIL guards
+
+mod arguments;
+mod bus;
+mod dispatch;
+mod error;
+mod event;
+mod exchange;
+mod gil;
+mod rows;
+mod subscription;
+mod symbols;
+mod tables;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use tickbus_core::exchange::{VENUES, Venue};
+use tickbus_core::taxonomy::{ALL_ENCODINGS, Category, TABLE};
+
+/// Rows of the one table of event types.
+#[pyfunction]
+fn taxonomy(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let rows = PyList::empty(py);
+    for info in &TABLE {
+        let row = PyDict::new(py);
+        let category = Category::of(info.number);
+        row.set_item("number", info.number)?;
+        row.set_item("name", info.name)?;
+        row.set_item("category", category.name())?;
+        row.set_item("priority", category.default_priority() as u8)?;
+        row.set_item("value", info.value)?;
+        row.set_item("value_unit", info.value_unit)?;
+        row.set_item("metadata", info.metadata)?;
+        row.set_item("metadata_unit", info.metadata_unit)?;
+        row.set_item("encoding", info.encoding.name())?;
+        rows.append(row)?;
+    }
+    Ok(rows)
+}
+
+/// Nanoseconds the core takes by itself, without Python, measured over ``events`` events.
+#[pyfunction]
+fn bench_core(py: Python<'_>, events: u64) -> PyResult<Bound<'_, PyDict>> {
+    let figures = py
+        .detach(|| tickbus_core::measure::lane(events))
+        .map_err(|error| error::of(py, error))?;
+    let by_name = PyDict::new(py);
+    by_name.set_item("publish_ns", figures.publish_ns)?;
+    by_name.set_item("publish_followed_ns", figures.publish_followed_ns)?;
+    by_name.set_item("followed_share", figures.followed_share)?;
+    by_name.set_item("publish_batch_ns", figures.publish_batch_ns)?;
+    by_name.set_item("poll_ns", figures.poll_ns)?;
+    by_name.set_item("read_batch_ns", figures.read_batch_ns)?;
+    Ok(by_name)
+}
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("DEBUG_BUILD", cfg!(debug_assertions))?;
+    module.add("ENCODINGS", ALL_ENCODINGS.map(|encoding| encoding.name()))?;
+    module.add("VENUES", VENUES.map(Venue::name))?;
+    module.add("MAX_NAME", error::NAME_LIMIT)?;
+    module.add("EVENT_DTYPE", rows::dtype(py)?)?;
+    module.add_class::<event::Event>()?;
+    module.add_class::<exchange::Decoder>()?;
+    module.add_class::<bus::Bus>()?;
+    module.add_class::<bus::Publisher>()?;
+    module.add_class::<bus::HandlerHandle>()?;
+    module.add_class::<subscription::Subscription>()?;
+    module.add_class::<subscription::LoopSleeper>()?;
+    module.add_function(wrap_pyfunction!(event::pack_quantity, module)?)?;
+    module.add_function(wrap_pyfunction!(event::pack_quote, module)?)?;
+    module.add_function(wrap_pyfunction!(event::rebuild_event, module)?)?;
+    module.add_function(wrap_pyfunction!(bus::after_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(taxonomy, module)?)?;
+    module.add_function(wrap_pyfunction!(bench_core, module)?)?;
+    Ok(())
+}

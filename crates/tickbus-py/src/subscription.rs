@@ -1,0 +1,492 @@
+//! The native half of `tickbus.Subscription`, and what an event loop sleeps on.
+
+use crate::bus::{Bus, forked_since, forks};
+use crate::error::{self, invalid, raise};
+use crate::event::{Event, id_of};
+use crate::gil::GilCell;
+use crate::rows::{self, Row};
+use numpy::{PyArray1, PyArrayMethods};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tickbus_core::bus::Bus as CoreBus;
+use tickbus_core::event::{Event as CoreEvent, PRIORITIES};
+use tickbus_core::subscription::{Delivered, Start, Subscription as Core};
+use tickbus_core::waiting::{STRATEGIES, Sleeper, Strategy, wait};
+
+struct Reader {
+    core: Core,
+    sleeper: Option<Sleeper>,
+    /// Reused between drains.
+    buffer: Vec<(u64, CoreEvent)>,
+    /// Events of the last drain but one and of the last: those that the caller has let go of are
+    /// filled again. Two, because `events = sub.drain()` holds the last while the next is made.
+    pools: [Vec<Py<Event>>; 2],
+    /// The last two events handed out by iteration: one is free again when the loop has moved on.
+    spares: [Option<Py<Event>>; 2],
+}
+
+impl Reader {
+    /// The object of the last event but one, made this event, when the caller has let go of it.
+    #[inline(always)]
+    fn refill(&mut self, py: Python<'_>, delivered: &Delivered) -> Option<Py<Event>> {
+        self.spares.swap(0, 1);
+        let object = self.spares[0].as_ref()?;
+        if !Event::is_unshared(object, py) {
+            return None;
+        }
+        let Delivered { sequence, event } = delivered;
+        object.get().refill(event, id_of(*sequence, usize::from(event.priority)));
+        Some(object.clone_ref(py))
+    }
+
+    /// The next event, with its object if one is at hand.
+    #[inline(always)]
+    fn poll(&mut self, py: Python<'_>) -> Option<(Delivered, Option<Py<Event>>)> {
+        let delivered = self.core.poll()?;
+        let object = self.refill(py, &delivered);
+        Some((delivered, object))
+    }
+}
+
+enum State {
+    Open(Box<Reader>),
+    /// A thread has it and waits without the GIL.
+    Waiting,
+    Closed,
+}
+
+/// The native subscription; see ``tickbus.Subscription``.
+#[pyclass(subclass, frozen, module = "tickbus._native", weakref)]
+pub struct Subscription {
+    state: GilCell<State>,
+    closing: AtomicBool,
+    strategy: Strategy,
+    table: u32,
+    forks: u64,
+    /// Kept open as long as somebody reads.
+    bus: Py<Bus>,
+    core_bus: Arc<CoreBus>,
+}
+
+/// Events one drain hands out at most, and how many of them are kept for the next.
+const MOST_DRAINED: usize = 1 << 20;
+const POOLED: usize = 4096;
+
+const LATEST: &str = "latest";
+const EARLIEST: &str = "earliest";
+
+fn start_of(py: Python<'_>, start: &Bound<'_, PyAny>) -> PyResult<Start> {
+    if let Ok(text) = start.extract::<&str>() {
+        return match text {
+            LATEST => Ok(Start::Latest),
+            EARLIEST => Ok(Start::Earliest),
+            _ => Err(raise(py, "StartError", format!("start={text:?} is none of \"latest\", \"earliest\", an event id"))),
+        };
+    }
+    match start.extract::<u64>() {
+        Ok(id) if id & 3 <= 2 => Ok(Start::At { lane: (id & 3) as usize, sequence: id >> 2 }),
+        _ => Err(raise(
+            py,
+            "StartError",
+            format!("start={} is none of \"latest\", \"earliest\", an event id", start.repr()?),
+        )),
+    }
+}
+
+impl Subscription {
+    #[inline(always)]
+    fn with<R>(&self, py: Python<'_>, use_reader: impl FnOnce(&mut Reader) -> R) -> PyResult<R> {
+        let result = self.state.with(py, |state| match state {
+            State::Open(reader) if !forked_since(self.forks) => Some(use_reader(reader)),
+            _ => None,
+        });
+        result.ok_or_else(|| self.unusable(py))
+    }
+
+    #[cold]
+    fn unusable(&self, py: Python<'_>) -> PyErr {
+        if forked_since(self.forks) {
+            return raise(py, "BusForkedError", "the subscription belongs to the parent process");
+        }
+        if self.state.with(py, |state| matches!(state, State::Waiting)) {
+            return PyRuntimeError::new_err(
+                "another thread is waiting on this subscription; give each thread its own",
+            );
+        }
+        raise(py, "BusClosedError", "the subscription is closed")
+    }
+
+    /// The object of a delivered event.
+    fn hand_out(&self, py: Python<'_>, delivered: &Delivered) -> PyResult<Py<Event>> {
+        match self.with(py, |reader| reader.refill(py, delivered))? {
+            Some(object) => Ok(object),
+            None => self.make(py, delivered),
+        }
+    }
+
+    /// A new object, kept for the event after the next.
+    fn make(&self, py: Python<'_>, delivered: &Delivered) -> PyResult<Py<Event>> {
+        let Delivered { sequence, event } = delivered;
+        let id = id_of(*sequence, usize::from(event.priority));
+        let object = Py::new(py, Event::new(event, id, self.table))?;
+        let kept = object.clone_ref(py);
+        let dropped = self.with(py, |reader| reader.spares[0].replace(kept))?;
+        drop(dropped);
+        Ok(object)
+    }
+
+    /// Wait without the GIL, in slices, so that signals are served.
+    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<Delivered>> {
+        loop {
+            let taken = self.state.with(py, |state| match state {
+                State::Open(_) => Some(std::mem::replace(state, State::Waiting)),
+                _ => None,
+            });
+            let Some(State::Open(mut reader)) = taken else { return Err(self.unusable(py)) };
+            let strategy = self.strategy;
+            let (reader, outcome) = py.detach(move || {
+                let outcome = wait(&mut reader.core, &mut reader.sleeper, strategy, deadline);
+                (reader, outcome)
+            });
+            let closing = self.closing.load(Ordering::Acquire);
+            let rest = if closing { State::Closed } else { State::Open(reader) };
+            let unused = self.state.with(py, |state| std::mem::replace(state, rest));
+            drop(unused);
+            if let Some(delivered) = outcome.map_err(|error| error::of(py, error))? {
+                return Ok(Some(delivered));
+            }
+            py.check_signals()?;
+            if closing || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(None);
+            }
+            if self.bus.get().with(py, |_| ()).is_err() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// A list of made events, or the first error.
+fn collect<'py>(
+    py: Python<'py>,
+    events: impl ExactSizeIterator<Item = PyResult<Py<Event>>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let mut failed = None;
+    let list = PyList::new(
+        py,
+        events.map(|event| match event {
+            Ok(event) => event.into_any(),
+            Err(error) => {
+                failed = Some(error);
+                py.None()
+            }
+        }),
+    )?;
+    failed.map_or(Ok(list), Err)
+}
+
+#[pymethods]
+impl Subscription {
+    #[new]
+    #[pyo3(signature = (bus, patterns, start, wait, gating))]
+    fn py_new(
+        py: Python<'_>,
+        bus: &Bound<'_, Bus>,
+        patterns: Vec<String>,
+        start: &Bound<'_, PyAny>,
+        wait: &str,
+        gating: Option<bool>,
+    ) -> PyResult<Subscription> {
+        let (core_bus, table) = bus.get().with(py, |core| (Arc::clone(&core.bus), core.table))?;
+        let Some((_, strategy)) = STRATEGIES.iter().find(|(name, _)| *name == wait) else {
+            return Err(invalid(py, format!("wait={wait:?} is none of spin, yield, sleep, adaptive")));
+        };
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        let start = start_of(py, start)?;
+        // Who asks for risk or critical events is someone those events must not be lost to.
+        let wants_critical = || -> PyResult<bool> {
+            let matcher = tickbus_core::topic::Matcher::compile(&patterns, core_bus.names().as_ref())
+                .map_err(|error| raise(py, "PatternError", error.to_string()))?;
+            let mask = matcher.type_mask();
+            Ok(mask[1] as u32 != 0 || mask[2] != 0 || mask[3] != 0)
+        };
+        let gating = gating.map_or_else(wants_critical, Ok)?;
+        let core = Core::new(&core_bus, &patterns, start, gating).map_err(|error| error::of(py, error))?;
+        let reader = Reader { core, sleeper: None, buffer: Vec::new(), pools: Default::default(), spares: [None, None] };
+        Ok(Subscription {
+            state: GilCell::new(State::Open(Box::new(reader))),
+            closing: AtomicBool::new(false),
+            strategy: *strategy,
+            table,
+            forks: forks(),
+            bus: bus.clone().unbind(),
+            core_bus,
+        })
+    }
+
+    /// The next event; ``None`` when none comes within ``timeout_s`` seconds (0: look once, None:
+    /// wait for ever). The GIL is released while waiting.
+    ///
+    /// Raises:
+    ///     BusClosedError: The subscription or its bus has been closed.
+    #[pyo3(signature = (timeout_s=Some(0.0)))]
+    fn poll(&self, py: Python<'_>, timeout_s: Option<f64>) -> PyResult<Option<Py<Event>>> {
+        match self.with(py, |reader| reader.poll(py))? {
+            Some((_, Some(object))) => return Ok(Some(object)),
+            Some((delivered, None)) => return self.make(py, &delivered).map(Some),
+            None => {}
+        }
+        let deadline = match timeout_s {
+            Some(timeout_s) if timeout_s == 0.0 => return Ok(None),
+            None => None,
+            Some(timeout_s) => {
+                let timeout = Duration::try_from_secs_f64(timeout_s).map_err(|_| {
+                    invalid(py, format!("timeout_s={timeout_s} is no number of seconds"))
+                })?;
+                Some(Instant::now() + timeout)
+            }
+        };
+        match self.wait(py, deadline)? {
+            Some(delivered) => self.hand_out(py, &delivered).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    /// Wait for the next event; the loop ends when the subscription or its bus is closed.
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Event>>> {
+        let found = self.state.with(py, |state| match state {
+            State::Open(reader) if !forked_since(self.forks) => Some(reader.poll(py)),
+            _ => None,
+        });
+        match found {
+            Some(Some((_, Some(object)))) => Ok(Some(object)),
+            Some(Some((delivered, None))) => self.make(py, &delivered).map(Some),
+            Some(None) => match self.wait(py, None)? {
+                Some(delivered) => self.hand_out(py, &delivered).map(Some),
+                None => Ok(None),
+            },
+            None if self.closing.load(Ordering::Acquire) => Ok(None),
+            None => Err(self.unusable(py)),
+        }
+    }
+
+    /// Events that are there now, at most ``max``, as a list. Never waits.
+    #[pyo3(signature = (max=4096))]
+    fn drain<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Bound<'py, PyList>> {
+        let (mut buffer, mut pool, filled) = self.with(py, |reader| {
+            let mut buffer = std::mem::take(&mut reader.buffer);
+            if buffer.len() < max {
+                buffer.resize(max.min(MOST_DRAINED), (0, CoreEvent::default()));
+            }
+            let limit = max.min(buffer.len());
+            let fill = |sequence, event| (sequence, event);
+            let filled = reader.core.read_batch(&mut buffer[..limit], fill);
+            reader.pools.swap(0, 1);
+            (buffer, std::mem::take(&mut reader.pools[0]), filled)
+        })?;
+        let table = self.table;
+        let events = buffer[..filled].iter().enumerate().map(|(at, (sequence, event))| {
+            let id = id_of(*sequence, usize::from(event.priority));
+            match pool.get_mut(at) {
+                Some(object) if Event::is_unshared(object, py) => {
+                    object.get().refill(event, id);
+                    Ok(object.clone_ref(py))
+                }
+                kept => {
+                    let made = Py::new(py, Event::new(event, id, table))?;
+                    match kept {
+                        Some(kept) => *kept = made.clone_ref(py),
+                        None if at < POOLED => pool.push(made.clone_ref(py)),
+                        None => {}
+                    }
+                    Ok(made)
+                }
+            }
+        });
+        let events = collect(py, events);
+        buffer.truncate(POOLED);
+        self.with(py, |reader| {
+            reader.buffer = buffer;
+            reader.pools[0] = pool;
+        })?;
+        events
+    }
+
+    /// Events that are there now, at most ``max``, as rows of ``EVENT_DTYPE``. Never waits.
+    ///
+    /// The array is a copy that the caller owns: a view of a lane could change under its reader.
+    /// With ``out`` (contiguous, ``EVENT_DTYPE``) rows go there, and a view of the filled part is
+    /// returned: no memory is allocated.
+    ///
+    /// Raises:
+    ///     InvalidEventError: ``out`` has another dtype or shape, or cannot be written.
+    #[pyo3(signature = (max=4096, out=None))]
+    fn read_batch<'py>(
+        &self,
+        py: Python<'py>,
+        max: usize,
+        out: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let array: Bound<'py, PyArray1<Row>> = match out {
+            Some(out) => rows::of(out)?.clone(),
+            None => {
+                let pending = self.with(py, |reader| {
+                    (0..3).map(|lane| reader.core.ledger(lane).pending).sum::<u64>()
+                })?;
+                rows::new(py, max.min(pending as usize))
+            }
+        };
+        let filled = {
+            let mut writable = array
+                .try_readwrite()
+                .map_err(|error| invalid(py, format!("out: {error}")))?;
+            let rows = writable.as_slice_mut().map_err(|_| invalid(py, "out is not contiguous"))?;
+            let len = rows.len().min(max);
+            self.with(py, |reader| reader.core.read_batch(&mut rows[..len], |_, event| Row(event)))?
+        };
+        let array = array.into_any();
+        if filled == array.len()? {
+            return Ok(array);
+        }
+        array.get_item(pyo3::types::PySlice::new(py, 0, filled as isize, 1))
+    }
+
+    /// Events overwritten before this subscription read them, over all lanes.
+    #[getter]
+    fn missed(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |reader| (0..3).map(|lane| reader.core.ledger(lane).missed).sum())
+    }
+
+    /// Events published and not looked at yet, over all lanes.
+    #[getter]
+    fn lag(&self, py: Python<'_>) -> PyResult<u64> {
+        self.with(py, |reader| (0..3).map(|lane| reader.core.ledger(lane).pending).sum())
+    }
+
+    /// Next id of each lane, by lane name: what ``start`` takes.
+    #[getter]
+    fn position<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let position = self.with(py, |reader| reader.core.position())?;
+        let by_lane = PyDict::new(py);
+        for priority in PRIORITIES.into_iter().rev() {
+            let lane = priority as usize;
+            by_lane.set_item(priority.name(), id_of(position[lane], lane))?;
+        }
+        Ok(by_lane)
+    }
+
+    /// The books by lane name: ``published = delivered + filtered + missed + pending``, counted
+    /// since the subscription began.
+    fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let ledgers = self.with(py, |reader| std::array::from_fn::<_, 3, _>(|lane| reader.core.ledger(lane)))?;
+        let by_lane = PyDict::new(py);
+        for priority in PRIORITIES.into_iter().rev() {
+            let ledger = ledgers[priority as usize];
+            let lane = PyDict::new(py);
+            lane.set_item("published", ledger.published)?;
+            lane.set_item("delivered", ledger.delivered)?;
+            lane.set_item("filtered", ledger.filtered)?;
+            lane.set_item("missed", ledger.missed)?;
+            lane.set_item("pending", ledger.pending)?;
+            by_lane.set_item(priority.name(), lane)?;
+        }
+        Ok(by_lane)
+    }
+
+    /// What each pattern matches now, in plain words.
+    fn explain(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let names = Arc::clone(self.core_bus.names());
+        self.with(py, |reader| reader.core.matcher().explain(names.as_ref()))
+    }
+
+    /// The patterns as given.
+    #[getter]
+    fn patterns(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.with(py, |reader| reader.core.matcher().patterns().to_vec())
+    }
+
+    /// Whether the subscription has been closed.
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> bool {
+        self.closing.load(Ordering::Acquire)
+            || self.state.with(py, |state| matches!(state, State::Closed))
+    }
+
+    /// End the subscription. A thread waiting on it returns within 50 ms. Safe to call twice.
+    fn close(&self, py: Python<'_>) {
+        self.closing.store(true, Ordering::Release);
+        let open = self.state.with(py, |state| match state {
+            State::Open(_) => Some(std::mem::replace(state, State::Closed)),
+            State::Waiting | State::Closed => None,
+        });
+        if forked_since(self.forks) {
+            // The parent's registration is not ours to free.
+            std::mem::forget(open);
+        }
+    }
+}
+
+/// What an event loop sleeps on: one file descriptor for any number of subscriptions.
+#[pyclass(frozen, module = "tickbus._native")]
+pub struct LoopSleeper {
+    sleeper: GilCell<Option<Sleeper>>,
+}
+
+#[pymethods]
+impl LoopSleeper {
+    #[new]
+    fn py_new(py: Python<'_>, bus: &Bound<'_, Bus>) -> PyResult<LoopSleeper> {
+        let core_bus = bus.get().with(py, |core| Arc::clone(&core.bus))?;
+        let sleeper = Sleeper::new(&core_bus).map_err(|error| error::of(py, error))?;
+        Ok(LoopSleeper { sleeper: GilCell::new(Some(sleeper)) })
+    }
+
+    /// Becomes readable when an event may have come.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        self.sleeper
+            .with(py, |sleeper| sleeper.as_ref().map(|sleeper| sleeper.fd().as_raw_fd()))
+            .ok_or_else(|| raise(py, "BusClosedError", "the sleeper is closed"))
+    }
+
+    /// Announce sleep for all these subscriptions; False when one of them has an event after all.
+    fn arm(&self, py: Python<'_>, subscriptions: Vec<Bound<'_, Subscription>>) -> PyResult<bool> {
+        let mut wishes = tickbus_core::wake::Wishes::default();
+        for subscription in &subscriptions {
+            let one = subscription.get().with(py, |reader| reader.core.wishes())?;
+            wishes = wishes.union(one);
+        }
+        let pending = || {
+            subscriptions.iter().any(|subscription| {
+                // A subscription closed meanwhile has to be told so: that counts as news.
+                subscription.get().with(py, |reader| reader.core.has_pending()).unwrap_or(true)
+            })
+        };
+        Ok(self.sleeper.with(py, |sleeper| {
+            sleeper.as_ref().is_some_and(|sleeper| sleeper.arm(&wishes, pending))
+        }))
+    }
+
+    /// After the sleep.
+    fn disarm(&self, py: Python<'_>) {
+        self.sleeper.with(py, |sleeper| {
+            if let Some(sleeper) = sleeper {
+                sleeper.disarm();
+            }
+        });
+    }
+
+    /// Give the place back.
+    fn close(&self, py: Python<'_>) {
+        let sleeper = self.sleeper.with(py, Option::take);
+        drop(sleeper);
+    }
+}

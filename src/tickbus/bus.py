@@ -1,0 +1,170 @@
+"""
+The bus: publish, react, subscribe.
+
+    bus = Bus()              events stay in this process
+    bus = Bus("desk")        every process of this user that opens "desk" shares them
+
+Publishing and inline handlers are native (``tickbus._native``); here stands what happens once per
+subscription. A bus is open until ``close`` or the end of a ``with`` block, and does not survive a
+fork: a child that uses its parent's handle gets BusForkedError and opens the bus again by name.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from tickbus import _native
+from tickbus.subscription import Subscription
+
+__all__ = ["Bus", "Wait"]
+
+Wait = Literal["adaptive", "spin", "yield", "sleep"]
+
+_Handler = TypeVar("_Handler", bound=Callable[[_native.Event], object])
+
+# Handles opened before a fork must not be used in the child: both would write to one staging area.
+os.register_at_fork(after_in_child=_native._after_fork)
+
+
+class Bus(_native.Bus):
+    """
+    An event bus with three lanes: critical, high and normal.
+
+    Args:
+        name: Share the bus between processes under this name: letters, digits, ``-`` and ``_``.
+            Without one it is private to this process.
+        critical_size, high_size, normal_size: Events per lane, a power of two from 64; by default
+            4,096, 65,536 and 65,536. A bus that exists keeps its own, and asking for others raises.
+        payload_bytes: Size of the ring that payloads live in; 1 MiB by default.
+        allow_nan: Publish NaN values instead of refusing them.
+        critical_timeout_s: Seconds a critical publish waits for a slow subscriber.
+        source: What events come from when ``publish`` does not say.
+    Raises:
+        LayoutError: The name belongs to a bus of another version or of other sizes.
+        BusOwnerError: The name belongs to another user.
+        CapacityError: No room in shared memory, or too many participants.
+        InvalidNameError, InvalidSizeError: The name or a size is none.
+    """
+
+    def __init__(self, name: str | None = None, **options: Any) -> None:
+        self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self._handlers: list[_native.HandlerHandle] = []
+
+    def subscribe(
+        self,
+        *patterns: str,
+        start: str | int = "latest",
+        wait: Wait = "adaptive",
+        lossy: bool | None = None,
+    ) -> Subscription:
+        """
+        Read the events that match any of *patterns*, in any thread or process.
+
+        Args:
+            patterns: ``category.type.source.symbol``; ``*`` is one level, ``>`` the rest, and the
+                symbol may be a glob: ``market.*.binance.BTC-*``.
+            start: "latest" (the next event), "earliest" (the oldest still there) or an event id.
+            wait: How to wait: "spin" burns a core for the lowest latency, "sleep" costs a wake-up of
+                some 40 us, "adaptive" spins for 20 us first, "yield" spins politely.
+            lossy: Do not hold back publishers of critical events for this reader. By default only
+                readers whose patterns match neither risk nor critical types are lossy.
+        Raises:
+            PatternError: A pattern is malformed or can match nothing.
+            StartError: The start has not been published, or is none.
+            CapacityError: Too many subscriptions.
+        """
+        subscription = Subscription(self, list(patterns), start, wait, None if lossy is None else not lossy)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def on(self, *patterns: str) -> Callable[[_Handler], _Handler]:
+        """
+        Call the decorated function with every matching event published through this object.
+
+        It runs in the publisher's thread before ``publish`` returns. Events of other processes come
+        through ``subscribe``. What a handler publishes is on the bus at once; its handlers run when
+        the current event's are done, critical events first. A handler that raises is logged with its
+        event and counted, and the others run. The decorated function is returned unchanged;
+        ``handlers`` lists the registrations and ``off`` removes them.
+
+        Raises:
+            PatternError: A pattern is malformed or can match nothing.
+        """
+
+        def register(handler: _Handler) -> _Handler:
+            self._handlers.append(self._add_handler(list(patterns), handler))
+            return handler
+
+        return register
+
+    def off(self, handler: Callable[[_native.Event], object]) -> None:
+        """
+        Stop calling *handler*, however often it was registered.
+
+        Raises:
+            LookupError: It is not registered.
+        """
+        registered = [one for one in self._handlers if one.handler == handler]
+        if not registered:
+            raise LookupError(f"{handler!r} is not registered on this bus")
+        for one in registered:
+            one.close()
+            self._handlers.remove(one)
+
+    @property
+    def handlers(self) -> tuple[_native.HandlerHandle, ...]:
+        """The inline handlers, with their counts."""
+        return tuple(self._handlers)
+
+    def stats(self) -> dict[str, Any]:
+        """
+        Figures of the bus: lanes with their counters, names, participants, this object's readers.
+
+        ``lanes`` by name: published, capacity, stalled (publishes given up behind a stopped process),
+        repaired (publishes of dead processes completed by others), spilled (batches or events that
+        used the critical reserve), refused, waited. ``subscriptions`` and ``handlers`` are this
+        object's own, with their ledgers.
+        """
+        stats = self._stats()
+        stats["subscriptions"] = [
+            {"patterns": one.patterns, "ledger": one.ledger()} for one in self._subscriptions if not one.closed
+        ]
+        stats["handlers"] = [
+            {
+                "handler": getattr(one.handler, "__qualname__", repr(one.handler)),
+                "published": one.published,
+                "delivered": one.delivered,
+                "filtered": one.published - one.delivered,
+                "errors": one.errors,
+            }
+            for one in self._handlers
+        ]
+        return stats
+
+    def close(self) -> None:
+        """Leave the bus: subscriptions end, and the last to leave a named bus removes it. Safe to repeat."""
+        for subscription in list(self._subscriptions):
+            subscription.close()
+        super().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[type[Bus], tuple[str]]:
+        """A named bus is pickled by its name, so that it can be an argument of a spawned process."""
+        if self.name is None:
+            raise TypeError("a private bus cannot be sent to another process; give it a name")
+        return Bus, (self.name,)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<Bus {self.name or '(private)'} {state}>"

@@ -1,0 +1,144 @@
+"""
+Every exception of tickbus, by what the caller does next.
+
+    TickbusError
+    ├── InvalidEventError (ValueError)        correct the event, array or argument
+    ├── InvalidNameError (ValueError)         correct the symbol, source, type or bus name
+    ├── InvalidSizeError (ValueError)         correct the lane size
+    ├── PatternError (ValueError)             correct the pattern
+    ├── StartError (ValueError)               correct where the subscription starts
+    ├── TypeTakenError (ValueError)           register the type under another number or name
+    ├── BackpressureError                     a critical subscriber is too slow; the event is not published
+    ├── StalledError                          a stopped process blocks a lane; the event is not published
+    ├── BusClosedError                        open the bus again
+    │   └── BusForkedError                    open the bus again in the child process
+    ├── LayoutError                           the bus is another version's, damaged or of other sizes
+    ├── BusOwnerError (PermissionError)       the bus belongs to another user
+    ├── BusLockedError (TimeoutError)         a stopped process holds the bus's admin lock
+    ├── CapacityError                         a table of the bus, or shared memory, is full
+    ├── PayloadOverwrittenError (LookupError) the payload is gone
+    ├── CaptureError (ValueError)             a recorded file cannot be read
+    └── MissingExtraError (ImportError)       install the extra it names
+
+None of them is raised after the fact: what raised has changed nothing, except where the message and
+the attributes say how much of a batch was published.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackpressureError",
+    "BusClosedError",
+    "BusForkedError",
+    "BusLockedError",
+    "BusOwnerError",
+    "CapacityError",
+    "CaptureError",
+    "InvalidEventError",
+    "InvalidNameError",
+    "InvalidSizeError",
+    "LayoutError",
+    "MissingExtraError",
+    "PatternError",
+    "PayloadOverwrittenError",
+    "StalledError",
+    "StartError",
+    "TickbusError",
+    "TypeTakenError",
+]
+
+
+class TickbusError(Exception):
+    """Base of all tickbus exceptions."""
+
+
+class InvalidEventError(TickbusError, ValueError):
+    """An event, an array of events or an argument is not valid; the message names it."""
+
+    #: Rows of a batch with inline handlers that were published before the failing one.
+    published: int = 0
+
+
+class InvalidNameError(TickbusError, ValueError):
+    """A symbol, source, type or bus name is too long, empty or has forbidden characters."""
+
+
+class InvalidSizeError(TickbusError, ValueError):
+    """A lane size is no power of two in the allowed range."""
+
+
+class PatternError(TickbusError, ValueError):
+    """A pattern is malformed or can match nothing; the message names the pattern and its level."""
+
+
+class StartError(TickbusError, ValueError):
+    """A subscription cannot start there."""
+
+
+class TypeTakenError(TickbusError, ValueError):
+    """The number or the name of an event type stands for something else on this bus."""
+
+
+class _BlockedError(TickbusError):
+    """
+    An event could not be published and was not.
+
+    Attributes:
+        pid: Process in the way; 0 when unknown.
+        published: Events of a batch that were published before.
+    """
+
+    def __init__(self, message: str, *, pid: int = 0, published: int = 0, **figures: int) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.published = published
+        self.behind = figures.get("behind", 0)
+
+
+class BackpressureError(_BlockedError):
+    """The critical lane and its reserve are full; ``behind`` is the slowest subscriber's lag in events."""
+
+
+class StalledError(_BlockedError):
+    """A live but stopped process is in the middle of a publish that the lane has to get past."""
+
+
+class BusClosedError(TickbusError):
+    """The bus or the subscription has been closed."""
+
+
+class BusForkedError(BusClosedError):
+    """The handle was opened before a fork and belongs to the parent process."""
+
+
+class LayoutError(TickbusError):
+    """Shared memory under the bus's name is no bus, another version's, damaged, or of other sizes."""
+
+
+class BusOwnerError(TickbusError, PermissionError):
+    """The bus belongs to another user."""
+
+
+class BusLockedError(TickbusError, TimeoutError):
+    """A live process has held the bus's admin lock for two seconds; it is probably stopped."""
+
+
+class CapacityError(TickbusError):
+    """No place is left: names, participants, subscriptions or shared memory; the message says which."""
+
+
+class PayloadOverwrittenError(TickbusError, LookupError):
+    """The payload was there and has been overwritten by newer ones."""
+
+
+class CaptureError(TickbusError, ValueError):
+    """A recorded file is unreadable, foreign or damaged; the message names file and line."""
+
+
+class MissingExtraError(TickbusError, ImportError):
+    """A feature needs a library that an extra installs; the message names the extra."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an extra: pip install 'tickbus[{extra}]'")
+        self.feature = feature
+        self.extra = extra

@@ -1,0 +1,238 @@
+"""
+Recorded wire frames, read back: `for frame in open_capture(path)`.
+
+Three formats are read, plain, gzip or Zstandard, told apart by content:
+
+    tsjson      RECEIVE_NS FRAME                              one connection
+    rec.txt     SECONDS: FRAME, and lines about the connection    one connection
+    rec.jsonl   {"t":"recv","conn":...,"ts":...,"data":...}   several, each in a block of its own
+
+Frames come in order of receive time over all connections of a file, with the bytes the venue sent.
+What the recorder wrote about itself (headers, requests, REST answers) is passed over. Memory is
+bounded: lines are read one at a time, and a file whose connections have to be merged is read once per
+connection, side by side. A foreign, damaged or cut-off file is a `CaptureError` that names file and
+line; the frames before it have been yielded by then.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import binascii
+import heapq
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from tickbus._native import Decoder
+from tickbus.errors import CaptureError
+from tickbus.exchanges import detect
+from tickbus.exchanges.lines import LineReader
+
+__all__ = ["Capture", "Frame", "merge", "open_capture"]
+
+
+class Frame(NamedTuple):
+    """One message as a venue sent it."""
+
+    #: When the recorder got it, nanoseconds since the Unix epoch, UTC, by the recorder's clock.
+    receive_ns: int
+    connection: str
+    data: bytes
+
+
+class Capture:
+    """
+    A recorded file; made by `open_capture`. Iterating reads it from the start, each time.
+
+    Attributes:
+        path: The file.
+        format: "tsjson", "rec.txt" or "rec.jsonl".
+        venue, market: Whose frames they are, as `Decoder` takes them.
+        size_bytes: Length of the stored file.
+        position_bytes: How far the latest iteration has got in it; for progress.
+    """
+
+    def __init__(self, path: str, format: str, venue: str, market: str) -> None:
+        self.path = path
+        self.format = format
+        self.venue = venue
+        self.market = market
+        self.size_bytes = os.stat(path).st_size
+        self._readers: list[LineReader] = []
+
+    def __repr__(self) -> str:
+        return f"Capture({self.path!r}, format={self.format!r}, venue={self.venue!r}, market={self.market!r})"
+
+    def decoder(self) -> Decoder:
+        """A new decoder for this capture's frames."""
+        return Decoder(self.venue, self.market)
+
+    @property
+    def position_bytes(self) -> int:
+        return min((reader.position_bytes for reader in self._readers), default=0)
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self.format == detect.TSJSON:
+            return _tsjson(self._read())
+        if self.format == detect.TEXT:
+            return _text(self._read())
+        return self._jsonl()
+
+    def _read(self) -> LineReader:
+        self._readers = [LineReader(self.path)]
+        return self._readers[0]
+
+    def _jsonl(self) -> Iterator[Frame]:
+        connections, in_order = _survey(LineReader(self.path))
+        if in_order:
+            return _jsonl(self._read(), None)
+        self._readers = [LineReader(self.path) for _ in connections]
+        streams = [_jsonl(*pair) for pair in zip(self._readers, connections, strict=True)]
+        return heapq.merge(*streams, key=lambda frame: frame.receive_ns)
+
+
+def open_capture(
+    path: str | os.PathLike[str], *, venue: str | None = None, market: str | None = None
+) -> Capture:
+    """
+    Recognise a recorded file.
+
+    Args:
+        path: The file; compressed or not.
+        venue: "binance", "coinbase" or "kraken" where the file does not say.
+        market: Market of that venue, see `Decoder`; "spot" when only the venue is given.
+    Raises:
+        CaptureError: The file is unreadable, no capture, or of a venue without a decoder.
+        MissingExtraError: It is Zstandard-compressed and `zstandard` is not installed.
+    """
+    reader = LineReader(path)
+    format = None
+    lines = []
+    for line in itertools.islice(reader, detect.LINES_PROBED):
+        if format is None and line.strip():
+            format = detect.format_of(line)
+            if format is None:
+                raise reader.error(f"no capture in a known format; the line begins {line[:40]!r}")
+        lines.append(line)
+    if format is None:
+        raise reader.error("the file is empty")
+    if venue is None:
+        found = detect.market_of(reader.path, format, lines)
+        if isinstance(found, str):
+            raise CaptureError(f"{reader.path}:1: no decoder for this venue ({found}); pass venue= to override")
+        venue, market = found[0], market or found[1]
+    return Capture(reader.path, format, venue, market or "spot")
+
+
+def merge(captures: Iterable[Capture]) -> Iterator[tuple[Capture, Frame]]:
+    """Frames of several captures in order of receive time, each with the capture it is from."""
+
+    def labelled(capture: Capture) -> Iterator[tuple[Capture, Frame]]:
+        return ((capture, frame) for frame in capture)
+
+    return heapq.merge(*map(labelled, captures), key=lambda pair: pair[1].receive_ns)
+
+
+def _tsjson(reader: LineReader) -> Iterator[Frame]:
+    for line in reader:
+        time, _, data = line.partition(b" ")
+        if not time.isdigit() or not data:
+            if line.strip():
+                raise reader.error(f"expected 'NANOSECONDS FRAME', found {line[:40]!r}")
+            continue
+        _check_end(reader, data)
+        yield Frame(int(time), "0", data)
+
+
+_RECEIVED = re.compile(rb"(\d{1,12})(?:\.(\d+))?: ")
+_CONNECTED = re.compile(rb"(\S+) <-> \d")
+_RECORDERS_OWN = re.compile(rb"configuration: |\S+ (?:<-|->) \d")
+
+
+def _text(reader: LineReader) -> Iterator[Frame]:
+    connection = "0"
+    for line in reader:
+        if received := _RECEIVED.match(line):
+            data = line[received.end() :]
+            _check_end(reader, data)
+            yield Frame(_nanoseconds(received[1], received[2]), connection, _unquoted(reader, data))
+        elif connected := _CONNECTED.match(line):
+            connection = connected[1].decode(errors="replace")
+        elif line.strip() and not _RECORDERS_OWN.match(line):
+            raise reader.error(f"expected 'SECONDS: FRAME', found {line[:40]!r}")
+
+
+def _unquoted(reader: LineReader, data: bytes) -> bytes:
+    """A binary frame is recorded as a Python bytes literal."""
+    if not data.startswith((b"b'", b'b"')):
+        return data
+    try:
+        literal = ast.literal_eval(data.decode())
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise reader.error(f"bad bytes literal {data[:40]!r}") from error
+    if not isinstance(literal, bytes):
+        raise reader.error(f"bad bytes literal {data[:40]!r}")
+    return literal
+
+
+def _jsonl(reader: LineReader, only: str | None) -> Iterator[Frame]:
+    """Frames of the connection *only*, or of all."""
+    for record in _records(reader):
+        if record.get("t") != "recv":
+            continue
+        try:
+            connection = record["conn"]
+            if only is not None and connection != only:
+                continue
+            time = record["ts"]
+            if "b64" in record:
+                data = base64.b64decode(record["b64"], validate=True)
+            else:
+                data = record["data"].encode()
+            yield Frame(_nanoseconds(*time.encode().split(b".")), connection, data)
+        except (KeyError, TypeError, AttributeError, ValueError, binascii.Error) as error:
+            raise reader.error(f"'recv' record without conn, ts and data or b64 ({error!r})") from error
+
+
+def _records(reader: LineReader) -> Iterator[dict[str, str]]:
+    for line in reader:
+        if not line.strip():
+            continue
+        try:
+            # Numbers stay text: a float of seconds has no room for nanoseconds.
+            record = json.loads(line, parse_float=str, parse_int=str)
+        except ValueError as error:
+            cut_off = "" if reader.ended_in_newline else "; the file is cut off"
+            raise reader.error(f"not a JSON record{cut_off}: {error}") from error
+        if not isinstance(record, dict):
+            raise reader.error(f"expected a record with 't', found {line[:40]!r}")
+        yield record
+
+
+def _survey(reader: LineReader) -> tuple[list[str], bool]:
+    """The connections with received frames, and whether these are in order of time as they stand."""
+    connections: dict[str, None] = {}
+    in_order, latest = True, 0
+    for frame in _jsonl(reader, None):
+        connections[frame.connection] = None
+        in_order = in_order and latest <= frame.receive_ns
+        latest = frame.receive_ns
+    return list(connections), in_order
+
+
+def _nanoseconds(whole: bytes, fraction: bytes | None = None) -> int:
+    return int(whole) * 1_000_000_000 + int((fraction or b"")[:9].ljust(9, b"0"))
+
+
+def _check_end(reader: LineReader, data: bytes) -> None:
+    """Refuse a last line that was cut off; a whole one may lack its newline."""
+    if reader.ended_in_newline or not data.startswith((b"{", b"[")):
+        return
+    try:
+        json.loads(data)
+    except ValueError as error:
+        raise reader.error("the last line is cut off") from error
