@@ -55,7 +55,7 @@ pub fn lane(events: u64) -> Result<Figures, BusError> {
     let batch: Vec<Event> = (0..BATCH as u64).map(event).collect();
     let began = Instant::now();
     for _ in 0..events / BATCH as u64 {
-        let batch = Batch { lane: 1, events: &batch, now: 1 };
+        let batch = Batch { lane: 1, events: &batch, types: [1, 0, 0, 0], now: 1 };
         black_box(producer.try_publish_batch(&batch, 0));
     }
     let publish_batch_ns = per_event(began, events / BATCH as u64 * BATCH as u64);

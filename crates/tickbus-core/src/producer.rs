@@ -23,6 +23,8 @@ pub enum Refused {
 pub struct Batch<'a> {
     pub lane: usize,
     pub events: &'a [Event],
+    /// At least the types of these events, as a bit set.
+    pub types: [u64; 4],
     /// Given to events whose timestamp is 0.
     pub now: u64,
 }
@@ -32,17 +34,19 @@ pub struct Producer {
     bus: Arc<Bus>,
     number: u8,
     tails: [u64; 3],
+    /// Types this producer has announced to each lane.
+    announced: [[u64; 4]; 3],
 }
 
 impl Producer {
     /// The producer of a bus handle itself. There must be only one for each handle.
     pub fn of_handle(bus: &Arc<Bus>) -> Producer {
-        Producer { bus: Arc::clone(bus), number: bus.number(), tails: [0; 3] }
+        Producer { bus: Arc::clone(bus), number: bus.number(), tails: [0; 3], announced: [[0; 4]; 3] }
     }
 
     /// One more producer, for another thread.
     pub fn new(bus: &Arc<Bus>) -> Result<Producer, BusError> {
-        Ok(Producer { bus: Arc::clone(bus), number: bus.enter()?, tails: [0; 3] })
+        Ok(Producer { bus: Arc::clone(bus), number: bus.enter()?, tails: [0; 3], announced: [[0; 4]; 3] })
     }
 
     pub fn bus(&self) -> &Arc<Bus> {
@@ -57,6 +61,12 @@ impl Producer {
     pub fn try_publish(&mut self, event: &Event, reserve: u64) -> Result<u64, Blocked> {
         let lane = usize::from(event.priority);
         let words = event.to_words();
+        let (word, bit) = (usize::from(event.event_type >> 6), 1 << (event.event_type & 63));
+        if self.announced[lane][word] & bit == 0 {
+            let mut types = [0; 4];
+            types[word] = bit;
+            self.announce(lane, &types);
+        }
         let claim = self.bus.lanes[lane].append(
             self.number,
             &mut self.tails[lane],
@@ -68,6 +78,14 @@ impl Producer {
             self.bus.sleepers.wake(event.event_type, event.symbol);
         }
         Ok(claim.first)
+    }
+
+    #[cold]
+    fn announce(&mut self, lane: usize, types: &[u64; 4]) {
+        self.bus.lanes[lane].announce_types(types);
+        for (announced, types) in self.announced[lane].iter_mut().zip(types) {
+            *announced |= types;
+        }
     }
 
     /// Publish one event, waiting as the lane's policy says.
@@ -94,7 +112,10 @@ impl Producer {
 
     /// Publish from the front of `batch`; how many were, before something blocked the rest.
     pub fn try_publish_batch(&mut self, batch: &Batch, reserve: u64) -> (usize, Option<Blocked>) {
-        let Batch { lane, events, now } = *batch;
+        let Batch { lane, events, types, now } = *batch;
+        if types.iter().zip(self.announced[lane]).any(|(types, announced)| types & !announced != 0) {
+            self.announce(lane, &types);
+        }
         let mut published = 0;
         let mut blocked = None;
         while published < events.len() {

@@ -6,6 +6,8 @@
 //! **The ledger is exact**: a cursor moves over every sequence once, and each move is counted as
 //! delivered, filtered or missed, so `published = delivered + filtered + missed + pending` holds
 //! for each lane at any time, where published and pending count from the subscription's start.
+//! A lane in which no type it wants was ever published is passed over as a whole, as filtered, so a
+//! reader of risk events misses nothing when market data overtakes it.
 
 use crate::bus::{Bus, CRITICAL};
 use crate::error::BusError;
@@ -173,14 +175,40 @@ impl Subscription {
                 cursor.delivered += u64::from(wanted);
                 cursor.filtered += u64::from(!wanted);
                 self.bus.readers.set_cursor(self.number, lane, sequence + 1);
+                if !wanted && self.is_foreign(lane) {
+                    self.skip_foreign(lane);
+                }
                 self.high_run = if lane == NORMAL { 0 } else { self.high_run + u32::from(lane == HIGH) };
                 if wanted { Taken::Event(Delivered { sequence, event }) } else { Taken::Skipped }
             }
             Peek::Empty => Taken::Nothing,
             Peek::Lapped { oldest } => {
-                self.skip_to(lane, oldest);
+                if self.is_foreign(lane) {
+                    self.skip_foreign(lane);
+                } else {
+                    self.skip_to(lane, oldest);
+                }
                 Taken::Skipped
             }
+        }
+    }
+
+    /// Whether no event of the lane can match: none of its types ever does.
+    fn is_foreign(&self, lane: usize) -> bool {
+        let mask = self.matcher.type_mask();
+        self.bus.lanes[lane].types().iter().zip(mask).all(|(types, wanted)| types & wanted == 0)
+    }
+
+    /// Pass over a lane that has nothing for this reader, read or overwritten: all filtered.
+    #[cold]
+    fn skip_foreign(&mut self, lane: usize) {
+        // The end first: types of events before it have been announced before it.
+        let tail = self.bus.lanes[lane].tail();
+        if self.is_foreign(lane) {
+            let cursor = &mut self.cursors[lane];
+            cursor.filtered += tail.saturating_sub(cursor.next);
+            cursor.next = tail.max(cursor.next);
+            self.bus.readers.set_cursor(self.number, lane, cursor.next);
         }
     }
 
@@ -259,6 +287,9 @@ impl Subscription {
                     }
                 }
                 self.advance(lane, copied, stored);
+                if stored == 0 && self.is_foreign(lane) {
+                    self.skip_foreign(lane);
+                }
                 return Run { stored, moved: true };
             }
         }
@@ -288,6 +319,15 @@ impl Subscription {
         fence(Ordering::SeqCst);
         let lanes = self.bus.lanes.iter().zip(&self.cursors);
         lanes.into_iter().any(|(lane, cursor)| lane.read(cursor.next) != Peek::Empty)
+    }
+
+    /// Whether more than one part in `share` of a lane that can hold wanted events is unread.
+    pub fn is_crowded(&self, share: u64) -> bool {
+        (0..3).any(|lane| {
+            let ring = &self.bus.lanes[lane];
+            let lag = ring.tail().saturating_sub(self.cursors[lane].next);
+            lag > ring.size() / share && !self.is_foreign(lane)
+        })
     }
 
     /// What to be woken for.

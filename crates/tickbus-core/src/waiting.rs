@@ -39,14 +39,21 @@ pub struct Sleeper {
     bus: Arc<Bus>,
     number: usize,
     fd: Arc<OwnedFd>,
+    /// How long to sleep at most: shorter when unwanted events fill the lanes quickly, so that the
+    /// reader is not overtaken in its sleep.
+    nap: Duration,
 }
+
+/// The shortest nap, and the part of a lane that may fill up during one.
+const SHORTEST_NAP: Duration = Duration::from_millis(1);
+const NAP_SHARE: u64 = 8;
 
 impl Sleeper {
     /// Take one of the bus's places.
     pub fn new(bus: &Arc<Bus>) -> Result<Sleeper, BusError> {
         let _guard = bus.admin.lock()?;
         let (number, fd) = bus.sleepers.enter(bus.number())?;
-        Ok(Sleeper { bus: Arc::clone(bus), number, fd })
+        Ok(Sleeper { bus: Arc::clone(bus), number, fd, nap: LONGEST_SLEEP })
     }
 
     /// Readable when somebody has called.
@@ -70,9 +77,16 @@ impl Sleeper {
         sys::drain(&self.fd);
     }
 
-    /// Wake this sleeper from another thread of the process.
-    pub fn call(&self) {
-        sys::wake(&self.fd);
+    /// Sleep until woken, at most until `end`; then adapt the nap to what came meanwhile.
+    fn sleep(&mut self, subscription: &Subscription, end: Instant) {
+        let left = end.saturating_duration_since(Instant::now());
+        sys::sleep_on(&self.fd, left.min(self.nap));
+        self.disarm();
+        self.nap = if subscription.is_crowded(NAP_SHARE) {
+            (self.nap / 2).max(SHORTEST_NAP)
+        } else {
+            (self.nap * 2).min(LONGEST_SLEEP)
+        };
     }
 }
 
@@ -117,17 +131,15 @@ pub fn wait(
             break;
         }
     }
-    let now = Instant::now();
-    if now >= end {
+    if Instant::now() >= end {
         return Ok(None);
     }
     if sleeper.is_none() {
         *sleeper = Some(Sleeper::new(subscription.bus())?);
     }
-    let sleeper = sleeper.as_ref().expect("made above");
+    let sleeper = sleeper.as_mut().expect("made above");
     if sleeper.arm(&subscription.wishes(), || subscription.has_pending()) {
-        sys::sleep_on(sleeper.fd(), end - now);
-        sleeper.disarm();
+        sleeper.sleep(subscription, end);
     }
     Ok(subscription.poll())
 }

@@ -410,7 +410,7 @@ impl Bus {
         let (bus, patience, inline) = self.with(py, |core| {
             (Arc::clone(&core.bus), core.patience, !core.handlers.all().is_empty())
         })?;
-        self.check_rows(py, rows)?;
+        let types = self.check_rows(py, rows)?;
         if inline {
             for (at, row) in rows.iter().enumerate() {
                 let timestamp = if row.timestamp == 0 { now_ns() } else { row.timestamp };
@@ -430,7 +430,7 @@ impl Bus {
             let mut left = &rows[done..done + run];
             let mut wait: Option<Wait> = None;
             while !left.is_empty() {
-                let batch = Batch { lane, events: left, now };
+                let batch = Batch { lane, events: left, types, now };
                 let reserve = wait.as_ref().map_or(bus.reserve(lane), |wait| wait.reserve);
                 let (count, blocked) = self.with(py, |core| {
                     let outcome = core.producer.try_publish_batch(&batch, reserve);
@@ -676,8 +676,8 @@ impl Bus {
         self.with(py, |core| core.bus.payloads().write(bytes))?.map_err(|why| payload_error(py, why))
     }
 
-    /// Refuse rows that are no valid events, before any is published.
-    fn check_rows(&self, py: Python<'_>, rows: &[CoreEvent]) -> PyResult<()> {
+    /// Refuse rows that are no valid events, before any is published; the set of their types.
+    fn check_rows(&self, py: Python<'_>, rows: &[CoreEvent]) -> PyResult<[u64; 4]> {
         // One pass without branches finds whether anything is wrong; only then it matters where.
         let extremes = rows::Extremes::of(rows);
         let valid = self.with(py, |core| {
@@ -688,7 +688,7 @@ impl Bus {
             }
             registered(core) && extremes.fit(symbols, sources) && (core.allow_nan || !extremes.nan)
         })?;
-        if valid { Ok(()) } else { Err(self.bad_row(py, rows)) }
+        if valid { Ok(extremes.types) } else { Err(self.bad_row(py, rows)) }
     }
 
     #[cold]

@@ -1,6 +1,7 @@
 //! What one frame says, collected before any of it is told: a frame is decoded whole or not at all.
 
-use super::json::{Decimal, Fault};
+use super::json::Fault;
+use super::number::Decimal;
 use super::symbol::Symbols;
 use crate::quote::{self, Quote};
 use crate::taxonomy::{PRICE_UPDATE, TOP_OF_BOOK};

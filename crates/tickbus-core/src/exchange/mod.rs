@@ -20,6 +20,7 @@ mod counters;
 mod decode;
 mod json;
 mod market;
+mod number;
 mod symbol;
 mod time;
 

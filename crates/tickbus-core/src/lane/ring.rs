@@ -34,6 +34,7 @@ use crate::sync::{AtomicU64, Ordering, fence};
 const TAIL: usize = 0;
 const GATE: usize = 16;
 const COUNTERS: usize = 32;
+const TYPES: usize = 40;
 /// Cells of a lane's control block.
 pub const CONTROL_CELLS: usize = 48;
 /// Cells of one participant's staging area.
@@ -161,6 +162,20 @@ impl Lane {
     /// Value of a counter.
     pub fn counted(&self, counter: Counter) -> u64 {
         self.control[COUNTERS + counter as usize].load(Ordering::Relaxed)
+    }
+
+    /// Say that events of these types may follow. A producer calls this before it first appends one.
+    #[cold]
+    pub fn announce_types(&self, types: &[u64; 4]) {
+        for (cell, types) in self.control[TYPES..].iter().zip(types) {
+            // Ordered before the append by that one's SeqCst swap.
+            cell.fetch_or(*types, Ordering::SeqCst);
+        }
+    }
+
+    /// The types any event before a [`Lane::tail`] read earlier can have.
+    pub fn types(&self) -> [u64; 4] {
+        std::array::from_fn(|i| self.control[TYPES + i].load(Ordering::SeqCst))
     }
 
     /// Publish `count` events (at most [`MAX_CLAIM`]; fewer when fewer fit) as `owner`.

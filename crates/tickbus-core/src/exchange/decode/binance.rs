@@ -9,46 +9,29 @@ use super::{Decoding, Verdict};
 use crate::exchange::batch::{Batch, Taker, Trade};
 use crate::exchange::json::{Fault, Object, Raw, decimal, flag, integer, parse, tag, text};
 use crate::exchange::time::epoch;
-use serde::Deserialize;
 
-/// Every field of every message read here; the same letter means different things in each.
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    data: Raw<'a>,
-    #[serde(borrow, rename = "e")]
-    event: Raw<'a>,
-    #[serde(borrow)]
-    s: Raw<'a>,
-    #[serde(borrow)]
-    p: Raw<'a>,
-    #[serde(borrow)]
-    q: Raw<'a>,
-    #[serde(borrow)]
-    m: Raw<'a>,
-    #[serde(borrow)]
-    t: Raw<'a>,
-    #[serde(borrow, rename = "T")]
-    time: Raw<'a>,
-    #[serde(borrow, rename = "X")]
-    execution: Raw<'a>,
-    #[serde(borrow)]
-    b: Raw<'a>,
-    #[serde(borrow, rename = "B")]
-    bid_size: Raw<'a>,
-    #[serde(borrow)]
-    a: Raw<'a>,
-    #[serde(borrow, rename = "A")]
-    ask_size: Raw<'a>,
-    #[serde(borrow, rename = "lastUpdateId")]
-    last_update_id: Raw<'a>,
-    #[serde(borrow)]
-    result: Raw<'a>,
-    #[serde(borrow)]
-    id: Raw<'a>,
-    #[serde(borrow)]
-    code: Raw<'a>,
-}
+object!(
+    /// Every field of every message read here; the same letter means different things in each.
+    Message {
+        data: "data",
+        event: "e",
+        s: "s",
+        p: "p",
+        q: "q",
+        m: "m",
+        t: "t",
+        time: "T",
+        execution: "X",
+        b: "b",
+        bid_size: "B",
+        a: "a",
+        ask_size: "A",
+        last_update_id: "lastUpdateId",
+        result: "result",
+        id: "id",
+        code: "code",
+    }
+);
 
 /// Decode one frame into `batch`.
 pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {

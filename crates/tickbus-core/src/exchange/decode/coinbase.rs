@@ -14,81 +14,56 @@ use crate::exchange::json::{
     BAD_FIELD, Fault, Object, Raw, decimal, each, integer, parse, tag, text,
 };
 use crate::exchange::time::rfc3339;
-use serde::Deserialize;
 
-/// A frame of either feed. Advanced has `channel` and `events`, Exchange has `type`.
-#[derive(Deserialize)]
-struct Frame<'a> {
-    #[serde(borrow)]
-    channel: Raw<'a>,
-    #[serde(borrow)]
-    timestamp: Raw<'a>,
-    #[serde(borrow)]
-    events: Raw<'a>,
-    #[serde(borrow, rename = "type")]
-    kind: Raw<'a>,
-    #[serde(borrow)]
-    product_id: Raw<'a>,
-    #[serde(borrow)]
-    price: Raw<'a>,
-    #[serde(borrow)]
-    size: Raw<'a>,
-    #[serde(borrow)]
-    side: Raw<'a>,
-    #[serde(borrow)]
-    time: Raw<'a>,
-    #[serde(borrow)]
-    trade_id: Raw<'a>,
-    #[serde(borrow)]
-    best_bid: Raw<'a>,
-    #[serde(borrow)]
-    best_bid_size: Raw<'a>,
-    #[serde(borrow)]
-    best_ask: Raw<'a>,
-    #[serde(borrow)]
-    best_ask_size: Raw<'a>,
-}
+object!(
+    /// A frame of either feed. Advanced has `channel` and `events`, Exchange has `type`.
+    Frame {
+        channel: "channel",
+        timestamp: "timestamp",
+        events: "events",
+        kind: "type",
+        product_id: "product_id",
+        price: "price",
+        size: "size",
+        side: "side",
+        time: "time",
+        trade_id: "trade_id",
+        best_bid: "best_bid",
+        best_bid_size: "best_bid_size",
+        best_ask: "best_ask",
+        best_ask_size: "best_ask_size",
+    }
+);
 
-/// One element of Advanced Trade's `events`.
-#[derive(Deserialize)]
-struct Event<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Raw<'a>,
-    #[serde(borrow)]
-    trades: Raw<'a>,
-    #[serde(borrow)]
-    tickers: Raw<'a>,
-}
+object!(
+    /// One element of Advanced Trade's `events`.
+    Event {
+        kind: "type",
+        trades: "trades",
+        tickers: "tickers",
+    }
+);
 
-#[derive(Deserialize)]
-struct Match<'a> {
-    #[serde(borrow)]
-    product_id: Raw<'a>,
-    #[serde(borrow)]
-    price: Raw<'a>,
-    #[serde(borrow)]
-    size: Raw<'a>,
-    #[serde(borrow)]
-    side: Raw<'a>,
-    #[serde(borrow)]
-    time: Raw<'a>,
-    #[serde(borrow)]
-    trade_id: Raw<'a>,
-}
+object!(
+    Match {
+        product_id: "product_id",
+        price: "price",
+        size: "size",
+        side: "side",
+        time: "time",
+        trade_id: "trade_id",
+    }
+);
 
-#[derive(Deserialize)]
-struct Ticker<'a> {
-    #[serde(borrow)]
-    product_id: Raw<'a>,
-    #[serde(borrow)]
-    best_bid: Raw<'a>,
-    #[serde(borrow, alias = "best_bid_size")]
-    best_bid_quantity: Raw<'a>,
-    #[serde(borrow)]
-    best_ask: Raw<'a>,
-    #[serde(borrow, alias = "best_ask_size")]
-    best_ask_quantity: Raw<'a>,
-}
+object!(
+    Ticker {
+        product_id: "product_id",
+        best_bid: "best_bid",
+        best_bid_quantity: "best_bid_quantity",
+        best_ask: "best_ask",
+        best_ask_quantity: "best_ask_quantity",
+    }
+);
 
 /// Decode one frame into `batch`.
 pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {

@@ -10,65 +10,48 @@ use crate::exchange::json::{
     BAD_FIELD, Fault, Object, Raw, Row, decimal, each, integer, parse, tag, text,
 };
 use crate::exchange::time::{rfc3339, seconds};
-use serde::Deserialize;
 
-/// An object frame: v2 data, or a v1 or v2 notice.
-#[derive(Deserialize)]
-struct Frame<'a> {
-    #[serde(borrow)]
-    channel: Raw<'a>,
-    #[serde(borrow, rename = "type")]
-    kind: Raw<'a>,
-    #[serde(borrow)]
-    data: Raw<'a>,
-    #[serde(borrow)]
-    event: Raw<'a>,
-    #[serde(borrow)]
-    method: Raw<'a>,
-    #[serde(borrow)]
-    error: Raw<'a>,
-}
+object!(
+    /// An object frame: v2 data, or a v1 or v2 notice.
+    Frame {
+        channel: "channel",
+        kind: "type",
+        data: "data",
+        event: "event",
+        method: "method",
+        error: "error",
+    }
+);
 
-#[derive(Deserialize)]
-struct TradeV2<'a> {
-    #[serde(borrow)]
-    symbol: Raw<'a>,
-    #[serde(borrow)]
-    side: Raw<'a>,
-    #[serde(borrow)]
-    price: Raw<'a>,
-    #[serde(borrow)]
-    qty: Raw<'a>,
-    #[serde(borrow)]
-    trade_id: Raw<'a>,
-    #[serde(borrow)]
-    timestamp: Raw<'a>,
-}
+object!(
+    TradeV2 {
+        symbol: "symbol",
+        side: "side",
+        price: "price",
+        qty: "qty",
+        trade_id: "trade_id",
+        timestamp: "timestamp",
+    }
+);
 
-#[derive(Deserialize)]
-struct TickerV2<'a> {
-    #[serde(borrow)]
-    symbol: Raw<'a>,
-    #[serde(borrow)]
-    bid: Raw<'a>,
-    #[serde(borrow)]
-    bid_qty: Raw<'a>,
-    #[serde(borrow)]
-    ask: Raw<'a>,
-    #[serde(borrow)]
-    ask_qty: Raw<'a>,
-    #[serde(borrow)]
-    timestamp: Raw<'a>,
-}
+object!(
+    TickerV2 {
+        symbol: "symbol",
+        bid: "bid",
+        bid_qty: "bid_qty",
+        ask: "ask",
+        ask_qty: "ask_qty",
+        timestamp: "timestamp",
+    }
+);
 
-/// `a` and `b` are [price, whole lots, lots].
-#[derive(Deserialize)]
-struct TickerV1<'a> {
-    #[serde(borrow)]
-    a: Raw<'a>,
-    #[serde(borrow)]
-    b: Raw<'a>,
-}
+object!(
+    /// `a` and `b` are [price, whole lots, lots].
+    TickerV1 {
+        a: "a",
+        b: "b",
+    }
+);
 
 /// Decode one frame into `batch`.
 pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {

@@ -1,0 +1,112 @@
+//! Prices, sizes and counts from the text they were sent as.
+
+use super::json::{BAD_FIELD, Fault, Raw, unquoted};
+
+pub const BAD_NUMBER: Fault = "bad_number";
+
+/// Longest number taken: no venue's comes near, and parsing stays cheap whatever is sent.
+const NUMBER_LEN_MAX: usize = 48;
+
+/// An unsigned integer, quoted or not.
+pub fn integer(raw: Raw) -> Result<u64, Fault> {
+    digits(number_text(raw)?)
+}
+
+/// Decimal digits and nothing else.
+pub fn digits(text: &str) -> Result<u64, Fault> {
+    // `parse` alone would take "+1".
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(BAD_NUMBER);
+    }
+    text.parse().map_err(|_| BAD_NUMBER)
+}
+
+fn number_text<'a>(raw: Raw<'a>) -> Result<&'a str, Fault> {
+    let raw = raw.ok_or(BAD_FIELD)?;
+    Ok(unquoted(raw).unwrap_or(raw))
+}
+
+/// A price or a size: its value, correctly rounded, and how many decimals it needs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Decimal {
+    pub value: f64,
+    /// Trailing zeros are not counted: venues pad to a fixed width, and a quote's ask is packed in
+    /// units of the last decimal, of which padding would leave too few.
+    pub decimals: u32,
+}
+
+/// A number that is not negative, quoted or not.
+pub fn decimal(raw: Raw) -> Result<Decimal, Fault> {
+    let text = number_text(raw)?;
+    if text.len() > NUMBER_LEN_MAX {
+        return Err(BAD_NUMBER);
+    }
+    let (mantissa, exponent) = match text.find(['e', 'E']) {
+        Some(at) => (&text[..at], text[at + 1..].parse::<i32>().map_err(|_| BAD_NUMBER)?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    // "inf", "nan" and a sign, all of which `parse` would take, end here.
+    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
+        return Err(BAD_NUMBER);
+    }
+    let value: f64 = text.parse().map_err(|_| BAD_NUMBER)?;
+    if !value.is_finite() {
+        return Err(BAD_NUMBER);
+    }
+    let places = fraction.trim_end_matches('0').len() as i32;
+    Ok(Decimal { value, decimals: places.saturating_sub(exponent).max(0) as u32 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn number(text: &str) -> Result<Decimal, Fault> {
+        decimal(Some(text))
+    }
+
+    #[test]
+    fn a_number_is_its_text() {
+        for (text, value, decimals) in [
+            ("\"61837.63000000\"", 61837.63, 2),
+            ("61837.6300", 61837.63, 2),
+            ("\"0.00000000\"", 0.0, 0),
+            ("0.1", 0.1, 1),
+            ("100", 100.0, 0),
+            ("\"0.000023610\"", 0.000_023_61, 8),
+            ("1e-8", 1e-8, 8),
+            ("1.50E2", 150.0, 0),
+        ] {
+            assert_eq!(number(text), Ok(Decimal { value, decimals }), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_price_is_refused() {
+        for text in [
+            "\"NaN\"", "\"inf\"", "\"-1\"", "-1", "\"+1\"", "\"\"", "\".5\"", "\"1,5\"", "\" 1\"",
+            "\"1e\"", "1e400", "true", "[1]", "{}", "\"1.5.1\"", "\"\\u0031\"", "\"0x10\"",
+            "10000000000000000000000000000000000000000000000000000000",
+        ] {
+            assert_eq!(number(text), Err(BAD_NUMBER), "{text}");
+        }
+    }
+
+    proptest! {
+        /// Value and decimals of any text agree with the integer arithmetic behind it.
+        #[test]
+        fn decimals_are_enough(units in 0u64..1 << 53, scale in 0usize..12, padding in 0usize..8) {
+            let digits = format!("{units:0width$}", width = scale + 1);
+            let (whole, fraction) = digits.split_at(digits.len() - scale);
+            let zeros = "0".repeat(padding);
+            let number = number(&format!("\"{whole}.{fraction}{zeros}\"")).unwrap();
+            prop_assert_eq!(number.value, format!("{units}e-{scale}").parse::<f64>().unwrap());
+            prop_assert!(number.decimals <= scale as u32);
+            let shifted = number.value * 10f64.powi(number.decimals as i32);
+            prop_assert!((shifted - shifted.round()).abs() <= shifted * f64::EPSILON);
+        }
+    }
+}
