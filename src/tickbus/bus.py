@@ -11,6 +11,7 @@ fork: a child that uses its parent's handle gets BusForkedError and opens the bu
 
 from __future__ import annotations
 
+import atexit
 import os
 import weakref
 from collections.abc import Callable
@@ -28,6 +29,15 @@ _Handler = TypeVar("_Handler", bound=Callable[[_native.Event], object])
 
 # Handles opened before a fork must not be used in the child: both would write to one staging area.
 os.register_at_fork(after_in_child=_native._after_fork)
+
+_open: weakref.WeakSet[Bus] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # A program that ends without closing its bus should not leave shared memory behind.
+    for bus in list(_open):
+        bus.close()
 
 
 class Bus(_native.Bus):
@@ -53,6 +63,7 @@ class Bus(_native.Bus):
     def __init__(self, name: str | None = None, **options: Any) -> None:
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._handlers: list[_native.HandlerHandle] = []
+        _open.add(self)
 
     def subscribe(
         self,

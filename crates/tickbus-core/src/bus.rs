@@ -231,14 +231,16 @@ impl Bus {
         self.lanes[lane].count(counter, by);
     }
 
+    /// Whether what this handle registered is still its own to give back: not after it has left (the
+    /// places may be somebody else's by now), and not in a forked child (they are its parent's).
+    pub(crate) fn holds_places(&self) -> bool {
+        !self.left.load(Ordering::Acquire) && self.identity.pid == u64::from(std::process::id())
+    }
+
     /// Leave the bus: what this handle registered is freed, and the last to leave a named bus
     /// removes it. Safe to call twice.
     pub fn leave(&self) {
-        if self.left.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        // A forked child holds a copy of its parent's handle: it has nothing to give back.
-        if self.identity.pid != u64::from(std::process::id()) {
+        if !self.holds_places() || self.left.swap(true, Ordering::AcqRel) {
             return;
         }
         // If the lock cannot be had, the entries are reaped after our death.

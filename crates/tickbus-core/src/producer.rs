@@ -177,7 +177,7 @@ impl Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        if self.number != self.bus.number() {
+        if self.number != self.bus.number() && self.bus.holds_places() {
             self.bus.participants.leave(self.number);
         }
     }

@@ -70,10 +70,23 @@ impl Participants {
     }
 }
 
-// Cells of a reader.
+// Cells of a reader; the last five have one for each lane.
 const OWNER: usize = 0;
 const GATING: usize = 1;
 const CURSORS: usize = 2;
+const STARTS: usize = 5;
+const DELIVERED: usize = 8;
+const FILTERED: usize = 11;
+const MISSED: usize = 14;
+
+/// What may become of an event, for one reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Fate {
+    Delivered = DELIVERED,
+    Filtered = FILTERED,
+    Missed = MISSED,
+}
 
 /// Readers by number.
 #[derive(Clone)]
@@ -112,6 +125,29 @@ impl Readers {
         for number in 0..READERS {
             self.leave_of(number, owner);
         }
+    }
+
+    /// Begin the books of a lane: nothing counted, first event `start`.
+    pub fn start(&self, number: usize, lane: usize, start: u64) {
+        for fate in [Fate::Delivered, Fate::Filtered, Fate::Missed] {
+            self.of(number)[fate as usize + lane].store(0, Ordering::Relaxed);
+        }
+        self.of(number)[STARTS + lane].store(start, Ordering::Relaxed);
+        self.set_cursor(number, lane, start);
+    }
+
+    /// Enter events into the books. Only the reader itself does, so load and store are enough.
+    #[inline(always)]
+    pub fn enter_fate(&self, number: usize, lane: usize, fate: Fate, count: u64) {
+        let cell = &self.of(number)[fate as usize + lane];
+        cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    /// Start and counts of a lane's books, as `(start, delivered, filtered, missed)`.
+    pub fn books(&self, number: usize, lane: usize) -> (u64, u64, u64, u64) {
+        let cells = self.of(number);
+        let read = |at: usize| cells[at + lane].load(Ordering::Relaxed);
+        (read(STARTS), read(DELIVERED), read(FILTERED), read(MISSED))
     }
 
     /// Where a reader's cursors stand in shared memory.

@@ -13,6 +13,7 @@ use crate::bus::{Bus, CRITICAL};
 use crate::error::BusError;
 use crate::event::Event;
 use crate::lane::ring::Peek;
+use crate::registry::Fate;
 use crate::sync::{Ordering, fence};
 use crate::topic::Matcher;
 use crate::wake::Wishes;
@@ -57,11 +58,7 @@ pub struct Delivered {
 
 #[derive(Clone, Copy, Default)]
 struct Cursor {
-    start: u64,
     next: u64,
-    delivered: u64,
-    filtered: u64,
-    missed: u64,
     /// How often in a row the reader was overtaken without reading an event.
     overtaken: u32,
 }
@@ -114,8 +111,8 @@ impl Subscription {
             };
             // Whoever looked for room before we registered may have moved the gate meanwhile; it is
             // at most the tail we have just read.
-            subscription.cursors[i] = Cursor { start: first, next: first, ..Cursor::default() };
-            bus.readers.set_cursor(number, i, first);
+            subscription.cursors[i] = Cursor { next: first, overtaken: 0 };
+            bus.readers.start(number, i, first);
         }
         Ok(subscription)
     }
@@ -172,8 +169,8 @@ impl Subscription {
                         event.symbol,
                         self.bus.names().as_ref(),
                     );
-                cursor.delivered += u64::from(wanted);
-                cursor.filtered += u64::from(!wanted);
+                let fate = if wanted { Fate::Delivered } else { Fate::Filtered };
+                self.bus.readers.enter_fate(self.number, lane, fate, 1);
                 self.bus.readers.set_cursor(self.number, lane, sequence + 1);
                 if !wanted && self.is_foreign(lane) {
                     self.skip_foreign(lane);
@@ -206,8 +203,9 @@ impl Subscription {
         let tail = self.bus.lanes[lane].tail();
         if self.is_foreign(lane) {
             let cursor = &mut self.cursors[lane];
-            cursor.filtered += tail.saturating_sub(cursor.next);
-            cursor.next = tail.max(cursor.next);
+            let passed = tail.saturating_sub(cursor.next);
+            cursor.next += passed;
+            self.bus.readers.enter_fate(self.number, lane, Fate::Filtered, passed);
             self.bus.readers.set_cursor(self.number, lane, cursor.next);
         }
     }
@@ -220,7 +218,7 @@ impl Subscription {
         let cursor = &mut self.cursors[lane];
         let slack = ring.size() / 16 * u64::from(cursor.overtaken.min(8));
         let next = (oldest + slack).min(ring.tail()).max(cursor.next + 1);
-        cursor.missed += next - cursor.next;
+        self.bus.readers.enter_fate(self.number, lane, Fate::Missed, next - cursor.next);
         cursor.next = next;
         cursor.overtaken += 1;
         self.bus.readers.set_cursor(self.number, lane, next);
@@ -307,9 +305,10 @@ impl Subscription {
     fn advance(&mut self, lane: usize, copied: usize, stored: usize) {
         let cursor = &mut self.cursors[lane];
         cursor.next += copied as u64;
-        cursor.delivered += stored as u64;
-        cursor.filtered += (copied - stored) as u64;
         cursor.overtaken = 0;
+        let readers = &self.bus.readers;
+        readers.enter_fate(self.number, lane, Fate::Delivered, stored as u64);
+        readers.enter_fate(self.number, lane, Fate::Filtered, (copied - stored) as u64);
         self.bus.readers.set_cursor(self.number, lane, cursor.next);
     }
 
@@ -335,22 +334,48 @@ impl Subscription {
         Wishes { types: self.matcher.type_mask(), symbols: self.matcher.symbol_bloom() }
     }
 
-    /// Next sequence of each lane, by priority number.
-    pub fn position(&self) -> [u64; 3] {
-        self.cursors.map(|cursor| cursor.next)
-    }
-
     /// The books of one lane, by priority number.
     pub fn ledger(&self, lane: usize) -> Ledger {
-        let Cursor { start, next, delivered, filtered, missed, .. } = self.cursors[lane];
-        let tail = self.bus.lanes[lane].tail().max(next);
-        Ledger { published: tail - start, delivered, filtered, missed, pending: tail - next }
+        self.observer().ledger(lane)
+    }
+
+    /// For looking at the books from another thread.
+    pub fn observer(&self) -> Observer {
+        Observer { bus: Arc::clone(&self.bus), number: self.number }
+    }
+}
+
+/// Sees a subscription's books while another thread reads with it. They stand in the bus's memory.
+#[derive(Clone)]
+pub struct Observer {
+    bus: Arc<Bus>,
+    number: usize,
+}
+
+impl Observer {
+    /// The books of one lane, by priority number. They add up also while the reader moves on, since
+    /// what is pending is what the counts leave of what was published. Meaningless when the
+    /// subscription is gone.
+    pub fn ledger(&self, lane: usize) -> Ledger {
+        let (start, delivered, filtered, missed) = self.bus.readers.books(self.number, lane);
+        let passed = delivered + filtered + missed;
+        // The tail after the counts, so that it is not behind them.
+        let published = self.bus.lanes[lane].tail().saturating_sub(start).max(passed);
+        Ledger { published, delivered, filtered, missed, pending: published - passed }
+    }
+
+    /// Next sequence of a lane, by priority number.
+    pub fn position(&self, lane: usize) -> u64 {
+        let (start, delivered, filtered, missed) = self.bus.readers.books(self.number, lane);
+        start + delivered + filtered + missed
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.bus.readers.leave_of(self.number, self.bus.number());
+        if self.bus.holds_places() {
+            self.bus.readers.leave_of(self.number, self.bus.number());
+        }
     }
 }
 

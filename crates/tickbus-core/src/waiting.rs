@@ -93,7 +93,9 @@ impl Sleeper {
 impl Drop for Sleeper {
     fn drop(&mut self) {
         // Without the lock the place is freed when the participant leaves.
-        if let Ok(_guard) = self.bus.admin.lock() {
+        if self.bus.holds_places()
+            && let Ok(_guard) = self.bus.admin.lock()
+        {
             self.bus.sleepers.leave(self.number);
         }
     }

@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tickbus_core::bus::Bus as CoreBus;
 use tickbus_core::event::{Event as CoreEvent, PRIORITIES};
-use tickbus_core::subscription::{Delivered, Start, Subscription as Core};
+use tickbus_core::subscription::{Delivered, Ledger, Observer, Start, Subscription as Core};
+use tickbus_core::topic::Matcher;
 use tickbus_core::waiting::{STRATEGIES, Sleeper, Strategy, wait};
 
 struct Reader {
@@ -71,6 +72,8 @@ pub struct Subscription {
     /// Kept open as long as somebody reads.
     bus: Py<Bus>,
     core_bus: Arc<CoreBus>,
+    observer: Observer,
+    patterns: Vec<String>,
 }
 
 /// Events one drain hands out at most, and how many of them are kept for the next.
@@ -140,6 +143,14 @@ impl Subscription {
         Ok(object)
     }
 
+    /// The books by priority number, also while another thread waits with the subscription.
+    fn ledgers(&self, py: Python<'_>) -> PyResult<[Ledger; 3]> {
+        if self.closed(py) || forked_since(self.forks) {
+            return Err(self.unusable(py));
+        }
+        Ok(std::array::from_fn(|lane| self.observer.ledger(lane)))
+    }
+
     /// Wait without the GIL, in slices, so that signals are served.
     fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<Delivered>> {
         loop {
@@ -206,17 +217,19 @@ impl Subscription {
         let Some((_, strategy)) = STRATEGIES.iter().find(|(name, _)| *name == wait) else {
             return Err(invalid(py, format!("wait={wait:?} is none of spin, yield, sleep, adaptive")));
         };
-        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        let given = patterns;
+        let patterns: Vec<&str> = given.iter().map(String::as_str).collect();
         let start = start_of(py, start)?;
         // Who asks for risk or critical events is someone those events must not be lost to.
         let wants_critical = || -> PyResult<bool> {
-            let matcher = tickbus_core::topic::Matcher::compile(&patterns, core_bus.names().as_ref())
+            let matcher = Matcher::compile(&patterns, core_bus.names().as_ref())
                 .map_err(|error| raise(py, "PatternError", error.to_string()))?;
             let mask = matcher.type_mask();
             Ok(mask[1] as u32 != 0 || mask[2] != 0 || mask[3] != 0)
         };
         let gating = gating.map_or_else(wants_critical, Ok)?;
         let core = Core::new(&core_bus, &patterns, start, gating).map_err(|error| error::of(py, error))?;
+        let observer = core.observer();
         let reader = Reader { core, sleeper: None, buffer: Vec::new(), pools: Default::default(), spares: [None, None] };
         Ok(Subscription {
             state: GilCell::new(State::Open(Box::new(reader))),
@@ -226,6 +239,8 @@ impl Subscription {
             forks: forks(),
             bus: bus.clone().unbind(),
             core_bus,
+            observer,
+            patterns: given,
         })
     }
 
@@ -363,23 +378,23 @@ impl Subscription {
     /// Events overwritten before this subscription read them, over all lanes.
     #[getter]
     fn missed(&self, py: Python<'_>) -> PyResult<u64> {
-        self.with(py, |reader| (0..3).map(|lane| reader.core.ledger(lane).missed).sum())
+        Ok(self.ledgers(py)?.iter().map(|ledger| ledger.missed).sum())
     }
 
     /// Events published and not looked at yet, over all lanes.
     #[getter]
     fn lag(&self, py: Python<'_>) -> PyResult<u64> {
-        self.with(py, |reader| (0..3).map(|lane| reader.core.ledger(lane).pending).sum())
+        Ok(self.ledgers(py)?.iter().map(|ledger| ledger.pending).sum())
     }
 
     /// Next id of each lane, by lane name: what ``start`` takes.
     #[getter]
     fn position<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let position = self.with(py, |reader| reader.core.position())?;
+        self.ledgers(py)?;
         let by_lane = PyDict::new(py);
         for priority in PRIORITIES.into_iter().rev() {
             let lane = priority as usize;
-            by_lane.set_item(priority.name(), id_of(position[lane], lane))?;
+            by_lane.set_item(priority.name(), id_of(self.observer.position(lane), lane))?;
         }
         Ok(by_lane)
     }
@@ -387,7 +402,7 @@ impl Subscription {
     /// The books by lane name: ``published = delivered + filtered + missed + pending``, counted
     /// since the subscription began.
     fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let ledgers = self.with(py, |reader| std::array::from_fn::<_, 3, _>(|lane| reader.core.ledger(lane)))?;
+        let ledgers = self.ledgers(py)?;
         let by_lane = PyDict::new(py);
         for priority in PRIORITIES.into_iter().rev() {
             let ledger = ledgers[priority as usize];
@@ -404,14 +419,17 @@ impl Subscription {
 
     /// What each pattern matches now, in plain words.
     fn explain(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let names = Arc::clone(self.core_bus.names());
-        self.with(py, |reader| reader.core.matcher().explain(names.as_ref()))
+        let patterns: Vec<&str> = self.patterns.iter().map(String::as_str).collect();
+        let names = self.core_bus.names().as_ref();
+        let matcher = Matcher::compile(&patterns, names)
+            .map_err(|error| raise(py, "PatternError", error.to_string()))?;
+        Ok(matcher.explain(names))
     }
 
     /// The patterns as given.
     #[getter]
-    fn patterns(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        self.with(py, |reader| reader.core.matcher().patterns().to_vec())
+    fn patterns(&self) -> Vec<String> {
+        self.patterns.clone()
     }
 
     /// Whether the subscription has been closed.

@@ -142,18 +142,13 @@ fn unescaped(raw: &str) -> Option<String> {
             'r' => '\r',
             't' => '\t',
             'u' => {
-                let mut unit = || u16::from_str_radix(chars.as_str().get(..4)?, 16).ok().inspect(|_| {
-                    chars.nth(3);
-                });
-                let first = unit()?;
+                let first = utf16_unit(&mut chars)?;
                 match char::from_u32(u32::from(first)) {
                     Some(char) => char,
                     // Half of a surrogate pair: the other half has to follow.
                     None => {
                         chars = chars.as_str().strip_prefix("\\u")?.chars();
-                        let mut unit = || u16::from_str_radix(chars.as_str().get(..4)?, 16).ok();
-                        let pair = [first, unit()?];
-                        chars.nth(3);
+                        let pair = [first, utf16_unit(&mut chars)?];
                         char::decode_utf16(pair).next()?.ok()?
                     }
                 }
@@ -162,6 +157,12 @@ fn unescaped(raw: &str) -> Option<String> {
         });
     }
     Some(text)
+}
+
+fn utf16_unit(chars: &mut std::str::Chars) -> Option<u16> {
+    let unit = u16::from_str_radix(chars.as_str().get(..4)?, 16).ok()?;
+    chars.nth(3);
+    Some(unit)
 }
 
 /// A boolean.

@@ -7,7 +7,8 @@
 
 use super::{Decoding, Verdict};
 use crate::exchange::batch::{Batch, Taker, Trade};
-use crate::exchange::json::{Fault, Object, Raw, decimal, flag, integer, parse, tag, text};
+use crate::exchange::json::{Fault, Raw, flag, is_array, object, tag, text, validate};
+use crate::exchange::number::{decimal, integer};
 use crate::exchange::time::epoch;
 
 object!(
@@ -38,22 +39,18 @@ pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
     if is_array(frame) {
         return array(frame);
     }
-    let Object(outer) = parse::<Object<Message>>(frame)?;
+    let outer = Message::read(frame)?;
     match outer.data {
-        Some(data) if is_array(data.get()) => array(data.get()),
-        Some(data) => message(&parse::<Object<Message>>(data.get())?.0, batch),
+        Some(data) if is_array(data) => array(data),
+        Some(data) => message(&Message::read(data)?, batch),
         None => message(&outer, batch),
     }
 }
 
 /// Streams over all symbols (`!ticker@arr`) send arrays: whole, but nothing read here.
 fn array(text: &str) -> Decoding {
-    parse::<serde::de::IgnoredAny>(text)?;
+    validate(text)?;
     Ok(Verdict::Ignored("array"))
-}
-
-fn is_array(text: &str) -> bool {
-    text.trim_start().starts_with('[')
 }
 
 fn message(message: &Message, batch: &mut Batch) -> Decoding {

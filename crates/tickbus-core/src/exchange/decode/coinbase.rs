@@ -10,9 +10,8 @@
 
 use super::{Decoding, Verdict};
 use crate::exchange::batch::{Batch, Taker, Trade};
-use crate::exchange::json::{
-    BAD_FIELD, Fault, Object, Raw, decimal, each, integer, parse, tag, text,
-};
+use crate::exchange::json::{BAD_FIELD, Fault, each, object, tag, text};
+use crate::exchange::number::{decimal, integer};
 use crate::exchange::time::rfc3339;
 
 object!(
@@ -67,7 +66,7 @@ object!(
 
 /// Decode one frame into `batch`.
 pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
-    let Object(frame) = parse::<Object<Frame>>(frame)?;
+    let frame = Frame::read(frame)?;
     if frame.channel.is_some() { advanced(&frame, batch) } else { exchange(&frame, batch) }
 }
 
@@ -110,15 +109,15 @@ const NO_SIZES: Verdict = Verdict::Ignored("ticker_without_sizes");
 fn advanced(frame: &Frame, batch: &mut Batch) -> Decoding {
     match tag(frame.channel) {
         "market_trades" => {
-            each(frame.events, |Object(event): Object<Event>| market_trades(&event, batch))?;
+            each(frame.events, |event| market_trades(&Event::read(event)?, batch))?;
             Ok(Verdict::Decoded)
         }
         "ticker" | "ticker_batch" => {
             let time = frame.timestamp.map(|time| rfc3339(Some(time))).transpose()?;
             let mut sized = 0;
-            each(frame.events, |Object(event): Object<Event>| {
-                each(event.tickers, |Object(ticker): Object<Ticker>| {
-                    sized += usize::from(add_ticker(&ticker, time, batch)?);
+            each(frame.events, |event| {
+                each(Event::read(event)?.tickers, |ticker| {
+                    sized += usize::from(add_ticker(&Ticker::read(ticker)?, time, batch)?);
                     Ok(())
                 })?;
                 Ok(())
@@ -137,9 +136,9 @@ fn advanced(frame: &Frame, batch: &mut Batch) -> Decoding {
 
 fn market_trades(event: &Event, batch: &mut Batch) -> Result<(), Fault> {
     if tag(event.kind) == "update" {
-        each(event.trades, |Object(trade): Object<Match>| add_trade(&trade, batch))?;
+        each(event.trades, |trade| add_trade(&Match::read(trade)?, batch))?;
     } else {
-        batch.history += each(event.trades, |_: Object<Match>| Ok(()))? as u64;
+        batch.history += each(event.trades, |trade| Match::read(trade).map(drop))? as u64;
     }
     Ok(())
 }
@@ -165,7 +164,7 @@ fn add_ticker(ticker: &Ticker, time: Option<u64>, batch: &mut Batch) -> Result<b
     let fields =
         [ticker.best_bid, ticker.best_bid_quantity, ticker.best_ask, ticker.best_ask_quantity];
     // An empty text is how a product without orders has no price.
-    if fields.iter().any(|&field| field.is_none() || field.is_some_and(|raw| raw.get() == "\"\"")) {
+    if fields.iter().any(|&field| field.is_none() || field.is_some_and(|raw| raw == "\"\"")) {
         return Ok(false);
     }
     let bid = (decimal(ticker.best_bid)?, decimal(ticker.best_bid_quantity)?);

@@ -6,9 +6,8 @@
 
 use super::{Decoding, Verdict};
 use crate::exchange::batch::{Batch, Level, Taker, Trade};
-use crate::exchange::json::{
-    BAD_FIELD, Fault, Object, Raw, Row, decimal, each, integer, parse, tag, text,
-};
+use crate::exchange::json::{BAD_FIELD, Fault, Raw, each, is_array, object, row, tag, text};
+use crate::exchange::number::{decimal, integer};
 use crate::exchange::time::{rfc3339, seconds};
 
 object!(
@@ -55,27 +54,24 @@ object!(
 
 /// Decode one frame into `batch`.
 pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
-    if frame.trim_start().starts_with('[') {
-        v1(&parse::<Row<6>>(frame)?, batch)
-    } else {
-        object(&parse::<Object<Frame>>(frame)?.0, batch)
-    }
+    if is_array(frame) { v1(frame, batch) } else { v2(&Frame::read(frame)?, batch) }
 }
 
 /// `[channelID, data, channelName, pair]`, a book with two `data`; private channels have no pair.
-fn v1(row: &Row<6>, batch: &mut Batch) -> Decoding {
-    if !(4..=6).contains(&row.len) {
-        return Ok(Verdict::Ignored(if row.len == 3 { "private" } else { "unknown" }));
+fn v1(frame: &str, batch: &mut Batch) -> Decoding {
+    let (cells, len) = row::<6>(frame)?;
+    if !(4..=6).contains(&len) {
+        return Ok(Verdict::Ignored(if len == 3 { "private" } else { "unknown" }));
     }
-    let (data, channel) = (row.cells[1], tag(row.cells[row.len - 2]));
-    let pair = text(row.cells[row.len - 1])?;
+    let (data, channel) = (cells[1], tag(cells[len - 2]));
+    let pair = text(cells[len - 1])?;
     match channel.split('-').next().unwrap_or("") {
         "trade" => {
-            each(data, |trade: Row<4>| trade_v1(&trade, &pair, batch))?;
+            each(data, |trade| trade_v1(trade, &pair, batch))?;
             Ok(Verdict::Decoded)
         }
         "ticker" => {
-            let Object(ticker) = parse::<Object<TickerV1>>(data.ok_or(BAD_FIELD)?.get())?;
+            let ticker = TickerV1::read(data.ok_or(BAD_FIELD)?)?;
             batch.top_of_book(&pair, level_v1(ticker.b)?, level_v1(ticker.a)?, None)?;
             Ok(Verdict::Decoded)
         }
@@ -87,8 +83,8 @@ fn v1(row: &Row<6>, batch: &mut Batch) -> Decoding {
 }
 
 /// `[price, volume, time, side, order type, misc]`
-fn trade_v1(row: &Row<4>, pair: &str, batch: &mut Batch) -> Result<(), Fault> {
-    let [price, volume, time, side] = row.cells;
+fn trade_v1(trade: &str, pair: &str, batch: &mut Batch) -> Result<(), Fault> {
+    let ([price, volume, time, side], _) = row(trade)?;
     batch.trade(Trade {
         wire_symbol: pair,
         price: decimal(price)?,
@@ -100,8 +96,8 @@ fn trade_v1(row: &Row<4>, pair: &str, batch: &mut Batch) -> Result<(), Fault> {
 }
 
 fn level_v1(raw: Raw) -> Result<Level, Fault> {
-    let row: Row<3> = parse(raw.ok_or(BAD_FIELD)?.get())?;
-    Ok((decimal(row.cells[0])?, decimal(row.cells[2])?))
+    let ([price, _, lots], _) = row(raw.ok_or(BAD_FIELD)?)?;
+    Ok((decimal(price)?, decimal(lots)?))
 }
 
 fn taker(side: Raw) -> Result<Taker, Fault> {
@@ -112,19 +108,19 @@ fn taker(side: Raw) -> Result<Taker, Fault> {
     }
 }
 
-fn object(frame: &Frame, batch: &mut Batch) -> Decoding {
+fn v2(frame: &Frame, batch: &mut Batch) -> Decoding {
     match tag(frame.channel) {
         "" => Ok(notice(frame)),
         "trade" if tag(frame.kind) == "update" => {
-            each(frame.data, |Object(trade): Object<TradeV2>| trade_v2(&trade, batch))?;
+            each(frame.data, |trade| trade_v2(&TradeV2::read(trade)?, batch))?;
             Ok(Verdict::Decoded)
         }
         "trade" => {
-            batch.history += each(frame.data, |_: Object<TradeV2>| Ok(()))? as u64;
+            batch.history += each(frame.data, |trade| TradeV2::read(trade).map(drop))? as u64;
             Ok(Verdict::Decoded)
         }
         "ticker" => {
-            each(frame.data, |Object(ticker): Object<TickerV2>| ticker_v2(&ticker, batch))?;
+            each(frame.data, |ticker| ticker_v2(&TickerV2::read(ticker)?, batch))?;
             Ok(Verdict::Decoded)
         }
         "book" | "level3" => Ok(Verdict::Ignored("depth")),
