@@ -81,8 +81,8 @@ pub fn unpack(value: f64, metadata: u64) -> Quote {
 
 fn units(price: f64, decimals: u32) -> Result<i64, QuoteError> {
     let units = (price * POWERS[decimals as usize]).round();
-    // Written so that NaN fails too.
-    if !(units >= 0.0 && units < MAX_UNITS) {
+    // NaN is in no range.
+    if !(0.0..MAX_UNITS).contains(&units) {
         return Err(QuoteError::Price);
     }
     Ok(units as i64)

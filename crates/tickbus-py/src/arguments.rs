@@ -9,7 +9,9 @@ use tickbus_core::taxonomy::Category;
 /// Number of an event type.
 #[inline(always)]
 pub fn event_type(argument: &Bound<'_, PyAny>) -> PyResult<u8> {
-    argument.extract::<u8>().map_err(|_| bad(argument, "event_type", "a type number, 0 to 255"))
+    argument
+        .extract::<u8>()
+        .map_err(|_| bad(argument, "event_type", "a type number, 0 to 255"))
 }
 
 /// The lane asked for, or the type's default.

@@ -80,7 +80,8 @@ impl Handlers {
         // The second word of an event is type, priority, source and symbol; the priority does not
         // matter to a route, and one bit in its place keeps the key from being 0.
         let key = event.to_words()[1] & !0xff00 | 0x100;
-        let slot = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - ROUTES.trailing_zeros())) as usize;
+        let slot =
+            (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - ROUTES.trailing_zeros())) as usize;
         let place = &mut self.routes[slot];
         if place.0 == key {
             return place.1.clone();

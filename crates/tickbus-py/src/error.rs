@@ -42,7 +42,9 @@ pub fn invalid(py: Python<'_>, message: impl Into<String>) -> PyErr {
 #[cold]
 pub fn of(py: Python<'_>, error: BusError) -> PyErr {
     match error {
-        BusError::Foreign { path, why } => raise(py, "LayoutError", format!("{path}: {}", foreign(why))),
+        BusError::Foreign { path, why } => {
+            raise(py, "LayoutError", format!("{path}: {}", foreign(why)))
+        }
         BusError::Owner { path, uid } => raise(
             py,
             "BusOwnerError",

@@ -128,7 +128,8 @@ impl Event {
         priority: Option<&Bound<'_, PyAny>>,
         timestamp: u64,
     ) -> PyResult<Event> {
-        let names = tickbus_core::bus::process_names().map_err(|error| crate::error::of(py, error))?;
+        let names =
+            tickbus_core::bus::process_names().map_err(|error| crate::error::of(py, error))?;
         let table = tables::add(py, names);
         let event_type = arguments::event_type(event_type)?;
         let event = CoreEvent {
@@ -216,7 +217,8 @@ impl Event {
     #[getter]
     fn type_name(&self, py: Python<'_>) -> String {
         let number = self.core().event_type;
-        tables::type_row(py, self.table(), number).map_or_else(|| number.to_string(), |row| row.name)
+        tables::type_row(py, self.table(), number)
+            .map_or_else(|| number.to_string(), |row| row.name)
     }
 
     /// ``category.type.source.symbol``; ``-`` where a level has no name.
@@ -343,7 +345,8 @@ impl Event {
         if event.priority > 2 {
             return Err(invalid(py, format!("priority {} is none of 0, 1, 2", event.priority)));
         }
-        let names = tickbus_core::bus::process_names().map_err(|error| crate::error::of(py, error))?;
+        let names =
+            tickbus_core::bus::process_names().map_err(|error| crate::error::of(py, error))?;
         Ok(Event::new(&event, UNPUBLISHED, tables::add(py, names)))
     }
 
@@ -353,7 +356,9 @@ impl Event {
 
     fn __hash__(&self) -> u64 {
         // The usual 64-bit mix of the four words; -1 is reserved by Python, which maps it itself.
-        let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let mix = |hash: u64, word: u64| {
+            (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+        };
         self.core().to_words().into_iter().fold(0, mix)
     }
 
@@ -372,7 +377,9 @@ impl Event {
     }
 
     /// Pickled with its names, not its numbers, which are another process's.
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let py = slf.py();
         let this = slf.get();
         let rebuild = py.import("tickbus._native")?.getattr("_rebuild_event")?;
@@ -434,6 +441,10 @@ pub fn pack_quote(
             quote::QuoteError::Spread => "bid and ask are 2^23 or more units apart",
             quote::QuoteError::Decimals => "more than 15 decimals",
         };
-        raise(py, "InvalidEventError", format!("no packed form for {quote:?}, {decimals} decimals: {why}"))
+        raise(
+            py,
+            "InvalidEventError",
+            format!("no packed form for {quote:?}, {decimals} decimals: {why}"),
+        )
     })
 }

@@ -7,7 +7,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use tickbus_core::event::Event as CoreEvent;
-use tickbus_core::exchange::{Decoded, Decoder as CoreDecoder, Market, Outcome, Tally, VENUES, Venue};
+use tickbus_core::exchange::{
+    Decoded, Decoder as CoreDecoder, Market, Outcome, Tally, VENUES, Venue,
+};
 use tickbus_core::names::{BusNames, NamingError};
 use tickbus_core::sys::now_ns;
 use tickbus_core::taxonomy::Category;
@@ -46,7 +48,10 @@ impl Decoder {
         })?;
         let market = Market::from_name(found, market).ok_or_else(|| {
             let known: Vec<&str> = Market::of(found).map(Market::name).collect();
-            PyValueError::new_err(format!("market {market:?} of {venue} is none of: {}", known.join(", ")))
+            PyValueError::new_err(format!(
+                "market {market:?} of {venue} is none of: {}",
+                known.join(", ")
+            ))
         })?;
         let decoder = CoreDecoder::of_market(market);
         let state = State { decoder, outcome: Outcome::Ignored("no_frame"), events: Vec::new() };
@@ -101,7 +106,13 @@ impl Decoder {
     ///     StalledError, CapacityError: As ``bus.publish``; a frame of several events may have been
     ///         published in part.
     #[pyo3(signature = (bus, frame, timestamp=0))]
-    fn publish(&self, py: Python<'_>, bus: &Bound<'_, Bus>, frame: &[u8], timestamp: u64) -> PyResult<usize> {
+    fn publish(
+        &self,
+        py: Python<'_>,
+        bus: &Bound<'_, Bus>,
+        frame: &[u8],
+        timestamp: u64,
+    ) -> PyResult<usize> {
         let bus = bus.get();
         let names = bus.names(py)?;
         let stamp = if timestamp == 0 { now_ns() } else { timestamp };

@@ -53,7 +53,8 @@ impl<T> GilCell<T> {
     /// When nested, which our own code never does.
     #[inline(always)]
     pub fn with<R>(&self, py: Python<'_>, access: impl FnOnce(&mut T) -> R) -> R {
-        self.try_with(py, access).expect("no Python code runs while the cell is borrowed")
+        self.try_with(py, access)
+            .expect("no Python code runs while the cell is borrowed")
     }
 }
 

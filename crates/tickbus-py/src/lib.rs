@@ -1,22 +1,30 @@
 //! The module `tickbus._native`: what Python sees of the core. Converts, decides nothing.
 //!
 //! - [`event`]: `Event`, and the packings
-//! - [`bus`], [`dispatch`]: publishing, and inline handlers
-//! - [`subscription`]: reading and sleeping
+//! - [`bus`], [`core`], [`publish`], [`publisher`]: publishing
+//! - [`dispatch`], [`handle`]: inline handlers
+//! - [`subscription`], [`reader`], [`sleeper`]: reading and sleeping
 //! - [`exchange`]: venue frames
 //! - [`rows`]: events as NumPy arrays
 //! - [`arguments`], [`symbols`], [`tables`]: names to numbers and back
 //! - [`error`]: core errors as Python exceptions
-//! - [`gil`]: state that the GIL guards
+//! - [`gil`], [`fork`]: state that the GIL guards, and handles that a fork makes void
 
 mod arguments;
 mod bus;
+mod core;
 mod dispatch;
 mod error;
 mod event;
 mod exchange;
+mod fork;
 mod gil;
+mod handle;
+mod publish;
+mod publisher;
+mod reader;
 mod rows;
+mod sleeper;
 mod subscription;
 mod symbols;
 mod tables;
@@ -74,14 +82,14 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event::Event>()?;
     module.add_class::<exchange::Decoder>()?;
     module.add_class::<bus::Bus>()?;
-    module.add_class::<bus::Publisher>()?;
-    module.add_class::<bus::HandlerHandle>()?;
+    module.add_class::<publisher::Publisher>()?;
+    module.add_class::<handle::HandlerHandle>()?;
     module.add_class::<subscription::Subscription>()?;
-    module.add_class::<subscription::LoopSleeper>()?;
+    module.add_class::<sleeper::LoopSleeper>()?;
     module.add_function(wrap_pyfunction!(event::pack_quantity, module)?)?;
     module.add_function(wrap_pyfunction!(event::pack_quote, module)?)?;
     module.add_function(wrap_pyfunction!(event::rebuild_event, module)?)?;
-    module.add_function(wrap_pyfunction!(bus::after_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(fork::after_fork, module)?)?;
     module.add_function(wrap_pyfunction!(taxonomy, module)?)?;
     module.add_function(wrap_pyfunction!(bench_core, module)?)?;
     Ok(())

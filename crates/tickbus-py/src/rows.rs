@@ -1,7 +1,9 @@
 //! Events as rows of NumPy arrays. The array's memory is the events' memory: no field is converted.
 
 use crate::error::invalid;
-use numpy::{Element, PyArray1, PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{
+    Element, PyArray1, PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyList;

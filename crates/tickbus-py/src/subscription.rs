@@ -1,15 +1,16 @@
-//! The native half of `tickbus.Subscription`, and what an event loop sleeps on.
+//! The native half of `tickbus.Subscription`.
 
-use crate::bus::{Bus, forked_since, forks};
+use crate::bus::Bus;
 use crate::error::{self, invalid, raise};
 use crate::event::{Event, id_of};
+use crate::fork::{forked_since, forks};
 use crate::gil::GilCell;
+use crate::reader::Reader;
 use crate::rows::{self, Row};
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,42 +18,7 @@ use tickbus_core::bus::Bus as CoreBus;
 use tickbus_core::event::{Event as CoreEvent, PRIORITIES};
 use tickbus_core::subscription::{Delivered, Ledger, Observer, Start, Subscription as Core};
 use tickbus_core::topic::Matcher;
-use tickbus_core::waiting::{STRATEGIES, Sleeper, Strategy, wait};
-
-struct Reader {
-    core: Core,
-    sleeper: Option<Sleeper>,
-    /// Reused between drains.
-    buffer: Vec<(u64, CoreEvent)>,
-    /// Events of the last drain but one and of the last: those that the caller has let go of are
-    /// filled again. Two, because `events = sub.drain()` holds the last while the next is made.
-    pools: [Vec<Py<Event>>; 2],
-    /// The last two events handed out by iteration: one is free again when the loop has moved on.
-    spares: [Option<Py<Event>>; 2],
-}
-
-impl Reader {
-    /// The object of the last event but one, made this event, when the caller has let go of it.
-    #[inline(always)]
-    fn refill(&mut self, py: Python<'_>, delivered: &Delivered) -> Option<Py<Event>> {
-        self.spares.swap(0, 1);
-        let object = self.spares[0].as_ref()?;
-        if !Event::is_unshared(object, py) {
-            return None;
-        }
-        let Delivered { sequence, event } = delivered;
-        object.get().refill(event, id_of(*sequence, usize::from(event.priority)));
-        Some(object.clone_ref(py))
-    }
-
-    /// The next event, with its object if one is at hand.
-    #[inline(always)]
-    fn poll(&mut self, py: Python<'_>) -> Option<(Delivered, Option<Py<Event>>)> {
-        let delivered = self.core.poll()?;
-        let object = self.refill(py, &delivered);
-        Some((delivered, object))
-    }
-}
+use tickbus_core::waiting::{STRATEGIES, Strategy, wait};
 
 enum State {
     Open(Box<Reader>),
@@ -88,7 +54,11 @@ fn start_of(py: Python<'_>, start: &Bound<'_, PyAny>) -> PyResult<Start> {
         return match text {
             LATEST => Ok(Start::Latest),
             EARLIEST => Ok(Start::Earliest),
-            _ => Err(raise(py, "StartError", format!("start={text:?} is none of \"latest\", \"earliest\", an event id"))),
+            _ => Err(raise(
+                py,
+                "StartError",
+                format!("start={text:?} is none of \"latest\", \"earliest\", an event id"),
+            )),
         };
     }
     match start.extract::<u64>() {
@@ -103,7 +73,11 @@ fn start_of(py: Python<'_>, start: &Bound<'_, PyAny>) -> PyResult<Start> {
 
 impl Subscription {
     #[inline(always)]
-    fn with<R>(&self, py: Python<'_>, use_reader: impl FnOnce(&mut Reader) -> R) -> PyResult<R> {
+    pub fn with<R>(
+        &self,
+        py: Python<'_>,
+        use_reader: impl FnOnce(&mut Reader) -> R,
+    ) -> PyResult<R> {
         let result = self.state.with(py, |state| match state {
             State::Open(reader) if !forked_since(self.forks) => Some(use_reader(reader)),
             _ => None,
@@ -158,7 +132,9 @@ impl Subscription {
                 State::Open(_) => Some(std::mem::replace(state, State::Waiting)),
                 _ => None,
             });
-            let Some(State::Open(mut reader)) = taken else { return Err(self.unusable(py)) };
+            let Some(State::Open(mut reader)) = taken else {
+                return Err(self.unusable(py));
+            };
             let strategy = self.strategy;
             let (reader, outcome) = py.detach(move || {
                 let outcome = wait(&mut reader.core, &mut reader.sleeper, strategy, deadline);
@@ -215,7 +191,10 @@ impl Subscription {
     ) -> PyResult<Subscription> {
         let (core_bus, table) = bus.get().with(py, |core| (Arc::clone(&core.bus), core.table))?;
         let Some((_, strategy)) = STRATEGIES.iter().find(|(name, _)| *name == wait) else {
-            return Err(invalid(py, format!("wait={wait:?} is none of spin, yield, sleep, adaptive")));
+            return Err(invalid(
+                py,
+                format!("wait={wait:?} is none of spin, yield, sleep, adaptive"),
+            ));
         };
         let given = patterns;
         let patterns: Vec<&str> = given.iter().map(String::as_str).collect();
@@ -228,9 +207,16 @@ impl Subscription {
             Ok(mask[1] as u32 != 0 || mask[2] != 0 || mask[3] != 0)
         };
         let gating = gating.map_or_else(wants_critical, Ok)?;
-        let core = Core::new(&core_bus, &patterns, start, gating).map_err(|error| error::of(py, error))?;
+        let core =
+            Core::new(&core_bus, &patterns, start, gating).map_err(|error| error::of(py, error))?;
         let observer = core.observer();
-        let reader = Reader { core, sleeper: None, buffer: Vec::new(), pools: Default::default(), spares: [None, None] };
+        let reader = Reader {
+            core,
+            sleeper: None,
+            buffer: Vec::new(),
+            pools: Default::default(),
+            spares: [None, None],
+        };
         Ok(Subscription {
             state: GilCell::new(State::Open(Box::new(reader))),
             closing: AtomicBool::new(false),
@@ -257,7 +243,7 @@ impl Subscription {
             None => {}
         }
         let deadline = match timeout_s {
-            Some(timeout_s) if timeout_s == 0.0 => return Ok(None),
+            Some(0.0) => return Ok(None),
             None => None,
             Some(timeout_s) => {
                 let timeout = Duration::try_from_secs_f64(timeout_s).map_err(|_| {
@@ -361,9 +347,8 @@ impl Subscription {
             }
         };
         let filled = {
-            let mut writable = array
-                .try_readwrite()
-                .map_err(|error| invalid(py, format!("out: {error}")))?;
+            let mut writable =
+                array.try_readwrite().map_err(|error| invalid(py, format!("out: {error}")))?;
             let rows = writable.as_slice_mut().map_err(|_| invalid(py, "out is not contiguous"))?;
             let len = rows.len().min(max);
             self.with(py, |reader| reader.core.read_batch(&mut rows[..len], |_, event| Row(event)))?
@@ -450,61 +435,5 @@ impl Subscription {
             // The parent's registration is not ours to free.
             std::mem::forget(open);
         }
-    }
-}
-
-/// What an event loop sleeps on: one file descriptor for any number of subscriptions.
-#[pyclass(frozen, module = "tickbus._native")]
-pub struct LoopSleeper {
-    sleeper: GilCell<Option<Sleeper>>,
-}
-
-#[pymethods]
-impl LoopSleeper {
-    #[new]
-    fn py_new(py: Python<'_>, bus: &Bound<'_, Bus>) -> PyResult<LoopSleeper> {
-        let core_bus = bus.get().with(py, |core| Arc::clone(&core.bus))?;
-        let sleeper = Sleeper::new(&core_bus).map_err(|error| error::of(py, error))?;
-        Ok(LoopSleeper { sleeper: GilCell::new(Some(sleeper)) })
-    }
-
-    /// Becomes readable when an event may have come.
-    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        self.sleeper
-            .with(py, |sleeper| sleeper.as_ref().map(|sleeper| sleeper.fd().as_raw_fd()))
-            .ok_or_else(|| raise(py, "BusClosedError", "the sleeper is closed"))
-    }
-
-    /// Announce sleep for all these subscriptions; False when one of them has an event after all.
-    fn arm(&self, py: Python<'_>, subscriptions: Vec<Bound<'_, Subscription>>) -> PyResult<bool> {
-        let mut wishes = tickbus_core::wake::Wishes::default();
-        for subscription in &subscriptions {
-            let one = subscription.get().with(py, |reader| reader.core.wishes())?;
-            wishes = wishes.union(one);
-        }
-        let pending = || {
-            subscriptions.iter().any(|subscription| {
-                // A subscription closed meanwhile has to be told so: that counts as news.
-                subscription.get().with(py, |reader| reader.core.has_pending()).unwrap_or(true)
-            })
-        };
-        Ok(self.sleeper.with(py, |sleeper| {
-            sleeper.as_ref().is_some_and(|sleeper| sleeper.arm(&wishes, pending))
-        }))
-    }
-
-    /// After the sleep.
-    fn disarm(&self, py: Python<'_>) {
-        self.sleeper.with(py, |sleeper| {
-            if let Some(sleeper) = sleeper {
-                sleeper.disarm();
-            }
-        });
-    }
-
-    /// Give the place back.
-    fn close(&self, py: Python<'_>) {
-        let sleeper = self.sleeper.with(py, Option::take);
-        drop(sleeper);
     }
 }

@@ -41,23 +41,57 @@ pub fn decimal(raw: Raw) -> Result<Decimal, Fault> {
     if text.len() > NUMBER_LEN_MAX {
         return Err(BAD_NUMBER);
     }
-    let (mantissa, exponent) = match text.find(['e', 'E']) {
-        Some(at) => (&text[..at], text[at + 1..].parse::<i32>().map_err(|_| BAD_NUMBER)?),
-        None => (text, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    // "inf", "nan" and a sign, all of which `parse` would take, end here.
-    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
+    // One pass: all digits as an integer, and up to which of them it is not zeros.
+    let (mut units, mut places, mut digits) = (0u64, 0u32, 0u32);
+    let (mut kept_units, mut kept_places) = (0u64, 0u32);
+    let (mut in_fraction, mut exponent_at) = (false, text.len());
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'0'..=b'9' => {
+                units = units.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+                digits += 1;
+                places += u32::from(in_fraction);
+                if byte != b'0' || !in_fraction {
+                    (kept_units, kept_places) = (units, places);
+                }
+            }
+            b'.' if !in_fraction && digits > 0 => in_fraction = true,
+            b'e' | b'E' if digits > 0 => {
+                exponent_at = at;
+                break;
+            }
+            // "inf", "nan" and a sign, all of which `parse` would take, end here.
+            _ => return Err(BAD_NUMBER),
+        }
+    }
+    if digits == 0 {
         return Err(BAD_NUMBER);
     }
+    // Both are exact, so that one rounding of the quotient is the nearest double to the text.
+    if exponent_at == text.len() && digits <= EXACT_DIGITS && kept_units < 1 << 53 {
+        let value = kept_units as f64 / EXACT_POWERS[kept_places as usize];
+        return Ok(Decimal { value, decimals: kept_places });
+    }
     let value: f64 = text.parse().map_err(|_| BAD_NUMBER)?;
+    let exponent = match text.get(exponent_at + 1..) {
+        Some(exponent) => exponent.parse::<i32>().map_err(|_| BAD_NUMBER)?,
+        None => 0,
+    };
     if !value.is_finite() {
         return Err(BAD_NUMBER);
     }
-    let places = fraction.trim_end_matches('0').len() as i32;
-    Ok(Decimal { value, decimals: places.saturating_sub(exponent).max(0) as u32 })
+    let decimals = (kept_places as i32).saturating_sub(exponent).max(0) as u32;
+    Ok(Decimal { value, decimals })
 }
+
+/// As many digits always fit a `u64`.
+const EXACT_DIGITS: u32 = 19;
+
+/// Powers of ten that a double holds exactly (up to 22; digits end sooner).
+const EXACT_POWERS: [f64; 20] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19,
+];
 
 #[cfg(test)]
 mod tests {
@@ -96,6 +130,13 @@ mod tests {
     }
 
     proptest! {
+        /// The short way and the standard library's give the same double.
+        #[test]
+        fn values_are_the_nearest_double(text in "[0-9]{1,22}(\\.[0-9]{0,24})?") {
+            let value = decimal(Some(&text)).unwrap().value;
+            prop_assert_eq!(value.to_bits(), text.parse::<f64>().unwrap().to_bits());
+        }
+
         /// Value and decimals of any text agree with the integer arithmetic behind it.
         #[test]
         fn decimals_are_enough(units in 0u64..1 << 53, scale in 0usize..12, padding in 0usize..8) {

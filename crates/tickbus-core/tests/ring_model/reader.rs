@@ -2,8 +2,8 @@
 
 use super::state::{Broken, Config, MAX_CLAIM, Mutant, Reading, Stamp, State, Words};
 
-/// Events a run takes at most: half of the largest ring here, as in the lane.
-const RUN: usize = 2;
+/// Events a run takes at most: enough for one between the first and the last.
+const RUN: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Reader {

@@ -17,50 +17,50 @@ use crate::exchange::time::rfc3339;
 object!(
     /// A frame of either feed. Advanced has `channel` and `events`, Exchange has `type`.
     Frame {
-        channel: "channel",
-        timestamp: "timestamp",
-        events: "events",
-        kind: "type",
-        product_id: "product_id",
-        price: "price",
-        size: "size",
-        side: "side",
-        time: "time",
-        trade_id: "trade_id",
-        best_bid: "best_bid",
-        best_bid_size: "best_bid_size",
-        best_ask: "best_ask",
-        best_ask_size: "best_ask_size",
+        channel: b"channel",
+        timestamp: b"timestamp",
+        events: b"events",
+        kind: b"type",
+        product_id: b"product_id",
+        price: b"price",
+        size: b"size",
+        side: b"side",
+        time: b"time",
+        trade_id: b"trade_id",
+        best_bid: b"best_bid",
+        best_bid_size: b"best_bid_size",
+        best_ask: b"best_ask",
+        best_ask_size: b"best_ask_size",
     }
 );
 
 object!(
     /// One element of Advanced Trade's `events`.
     Event {
-        kind: "type",
-        trades: "trades",
-        tickers: "tickers",
+        kind: b"type",
+        trades: b"trades",
+        tickers: b"tickers",
     }
 );
 
 object!(
     Match {
-        product_id: "product_id",
-        price: "price",
-        size: "size",
-        side: "side",
-        time: "time",
-        trade_id: "trade_id",
+        product_id: b"product_id",
+        price: b"price",
+        size: b"size",
+        side: b"side",
+        time: b"time",
+        trade_id: b"trade_id",
     }
 );
 
 object!(
     Ticker {
-        product_id: "product_id",
-        best_bid: "best_bid",
-        best_bid_quantity: "best_bid_quantity",
-        best_ask: "best_ask",
-        best_ask_quantity: "best_ask_quantity",
+        product_id: b"product_id",
+        best_bid: b"best_bid",
+        best_bid_quantity: b"best_bid_quantity",
+        best_ask: b"best_ask",
+        best_ask_quantity: b"best_ask_quantity",
     }
 );
 

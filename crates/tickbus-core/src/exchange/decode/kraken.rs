@@ -13,42 +13,42 @@ use crate::exchange::time::{rfc3339, seconds};
 object!(
     /// An object frame: v2 data, or a v1 or v2 notice.
     Frame {
-        channel: "channel",
-        kind: "type",
-        data: "data",
-        event: "event",
-        method: "method",
-        error: "error",
+        channel: b"channel",
+        kind: b"type",
+        data: b"data",
+        event: b"event",
+        method: b"method",
+        error: b"error",
     }
 );
 
 object!(
     TradeV2 {
-        symbol: "symbol",
-        side: "side",
-        price: "price",
-        qty: "qty",
-        trade_id: "trade_id",
-        timestamp: "timestamp",
+        symbol: b"symbol",
+        side: b"side",
+        price: b"price",
+        qty: b"qty",
+        trade_id: b"trade_id",
+        timestamp: b"timestamp",
     }
 );
 
 object!(
     TickerV2 {
-        symbol: "symbol",
-        bid: "bid",
-        bid_qty: "bid_qty",
-        ask: "ask",
-        ask_qty: "ask_qty",
-        timestamp: "timestamp",
+        symbol: b"symbol",
+        bid: b"bid",
+        bid_qty: b"bid_qty",
+        ask: b"ask",
+        ask_qty: b"ask_qty",
+        timestamp: b"timestamp",
     }
 );
 
 object!(
     /// `a` and `b` are [price, whole lots, lots].
     TickerV1 {
-        a: "a",
-        b: "b",
+        a: b"a",
+        b: b"b",
     }
 );
 

@@ -1,0 +1,65 @@
+//! What one open bus keeps for publishing, together in memory.
+
+use crate::dispatch::{self, Frames, Handlers};
+use crate::event::{Event, id_of};
+use crate::symbols::Cache;
+use pyo3::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+use tickbus_core::bus::Bus as CoreBus;
+use tickbus_core::event::Event as CoreEvent;
+use tickbus_core::lane::ring::Blocked;
+use tickbus_core::producer::Producer;
+
+/// What publishing needs, together in memory.
+pub struct Core {
+    pub bus: Arc<CoreBus>,
+    pub producer: Producer,
+    pub symbols: Cache,
+    pub handlers: Handlers,
+    pub frames: Frames,
+    /// Types that may be published: registered ones.
+    pub types: [u64; 4],
+    pub default_source: u16,
+    pub allow_nan: bool,
+    pub patience: Duration,
+    pub published: u64,
+    /// Given to the next handler when nobody else holds it any more.
+    pub spare: Option<Py<Event>>,
+    pub table: u32,
+    pub forks: u64,
+}
+
+/// What an attempt to publish came to.
+pub enum Attempt {
+    Published(u64, Option<dispatch::Route>),
+    Blocked(Blocked, Arc<CoreBus>, Duration),
+}
+
+impl Core {
+    /// Publish an event that has been checked, leaving `reserve` slots (or the lane's own) free.
+    #[inline(always)]
+    pub fn attempt(&mut self, event: &CoreEvent, reserve: Option<u64>) -> Attempt {
+        let lane = usize::from(event.priority);
+        let reserve = reserve.unwrap_or_else(|| self.bus.reserve(lane));
+        match self.producer.try_publish(event, reserve) {
+            Ok(sequence) => {
+                self.published += 1;
+                let route = self.handlers.route(event, self.bus.names().as_ref());
+                Attempt::Published(id_of(sequence, lane), route)
+            }
+            Err(blocked) => Attempt::Blocked(blocked, Arc::clone(&self.bus), self.patience),
+        }
+    }
+
+    /// Whether events of this type may be published.
+    #[inline(always)]
+    pub fn is_registered(&mut self, number: u8) -> bool {
+        let known = |types: &[u64; 4]| types[usize::from(number >> 6)] >> (number & 63) & 1 != 0;
+        // Another process may have registered it meanwhile.
+        known(&self.types) || {
+            self.types = self.bus.names().type_mask();
+            known(&self.types)
+        }
+    }
+}

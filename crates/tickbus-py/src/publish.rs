@@ -1,0 +1,245 @@
+//! Publishing from Python: check, publish, wait without the GIL where a lane says so, dispatch.
+
+use crate::bus::Bus;
+use crate::core::{Attempt, Core};
+use crate::dispatch::{self, Pending};
+use crate::error::{invalid, raise, raise_with};
+use crate::event::Event;
+use crate::rows;
+use pyo3::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+use tickbus_core::bus::Bus as CoreBus;
+use tickbus_core::event::Event as CoreEvent;
+use tickbus_core::lane::ring::Blocked;
+use tickbus_core::payload::PayloadError;
+use tickbus_core::producer::{Batch, Refused, Wait};
+use tickbus_core::sys::now_ns;
+
+impl Bus {
+    /// Publish `event`, whose fields have been checked; its id.
+    #[inline(always)]
+    pub fn publish_core(&self, py: Python<'_>, event: &CoreEvent) -> PyResult<u64> {
+        let attempt = self.with(py, |core| core.attempt(event, None))?;
+        match attempt {
+            Attempt::Published(id, None) => Ok(id),
+            Attempt::Published(id, Some(route)) => {
+                self.dispatch(py, Pending { event: *event, id, route })?;
+                Ok(id)
+            }
+            Attempt::Blocked(blocked, bus, patience) => {
+                self.publish_waiting(py, event, blocked, &bus, patience)
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn publish_waiting(
+        &self,
+        py: Python<'_>,
+        event: &CoreEvent,
+        mut blocked: Blocked,
+        bus: &Arc<CoreBus>,
+        patience: Duration,
+    ) -> PyResult<u64> {
+        let mut wait = Wait::new(bus, usize::from(event.priority), patience);
+        loop {
+            // The reader that is waited for may need the GIL to go on.
+            py.detach(|| wait.for_room(blocked)).map_err(|why| refused(py, bus, why, 0))?;
+            match self.with(py, |core| core.attempt(event, Some(wait.reserve)))? {
+                Attempt::Published(id, route) => {
+                    wait.done();
+                    if let Some(route) = route {
+                        self.dispatch(py, Pending { event: *event, id, route })?;
+                    }
+                    return Ok(id);
+                }
+                Attempt::Blocked(again, ..) => blocked = again,
+            }
+        }
+    }
+
+    /// Run the handlers of an event, and of what they publish; or leave it to the publish further
+    /// up this thread's stack that is doing so already.
+    #[inline(never)]
+    fn dispatch(&self, py: Python<'_>, pending: Pending) -> PyResult<()> {
+        let begun = self.with(py, |core| {
+            core.frames
+                .begin(pending)
+                .map(|(at, pending)| (at, pending, core.spare.take(), core.table))
+        })?;
+        let Some((at, mut pending, spare, table)) = begun else {
+            return Ok(());
+        };
+        let mut object = spare;
+        let mut ending = Ok(());
+        loop {
+            let shared = match object.take() {
+                Some(object) if Event::is_unshared(&object, py) => {
+                    object.get().refill(&pending.event, pending.id);
+                    object
+                }
+                _ => Py::new(py, Event::new(&pending.event, pending.id, table))?,
+            };
+            let outcome = dispatch::run(py, &pending, &shared);
+            if ending.is_ok() {
+                ending = outcome;
+            }
+            object = Some(shared);
+            // A handler may have closed the bus; then nothing waits.
+            match self.core.with(py, |core| core.as_mut().and_then(|core| core.frames.next(at))) {
+                Some(next) => pending = next,
+                None => break,
+            }
+        }
+        self.core.with(py, |core| {
+            if let Some(core) = core {
+                std::mem::swap(&mut core.spare, &mut object);
+            }
+        });
+        ending
+    }
+
+    /// Publish checked rows, whose set of types is `types`, without inline handlers.
+    pub fn publish_rows(
+        &self,
+        py: Python<'_>,
+        rows: &[CoreEvent],
+        types: [u64; 4],
+    ) -> PyResult<()> {
+        let (bus, patience) = self.with(py, |core| (Arc::clone(&core.bus), core.patience))?;
+        let now = now_ns();
+        let mut done = 0;
+        while done < rows.len() {
+            let priority = rows[done].priority;
+            let run = rows[done..].iter().take_while(|row| row.priority == priority).count();
+            let lane = usize::from(priority);
+            let mut left = &rows[done..done + run];
+            let mut wait: Option<Wait> = None;
+            while !left.is_empty() {
+                let batch = Batch { lane, events: left, types, now };
+                let reserve = wait.as_ref().map_or(bus.reserve(lane), |wait| wait.reserve);
+                let (count, blocked) = self.with(py, |core| {
+                    let outcome = core.producer.try_publish_batch(&batch, reserve);
+                    core.published += outcome.0 as u64;
+                    outcome
+                })?;
+                left = &left[count..];
+                done += count;
+                if let Some(blocked) = blocked {
+                    let wait = wait.get_or_insert_with(|| Wait::new(&bus, lane, patience));
+                    py.detach(|| wait.for_room(blocked))
+                        .map_err(|why| refused(py, &bus, why, done as u64))?;
+                }
+            }
+            if let Some(wait) = wait {
+                wait.done();
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    pub fn not_publishable(&self, py: Python<'_>, number: u8, value: f64) -> PyErr {
+        if value.is_nan() {
+            return invalid(py, "value=nan is not published; open the bus with allow_nan=True to");
+        }
+        invalid(
+            py,
+            format!("event_type={number} is not registered; see EventType and Bus.register_type"),
+        )
+    }
+
+    #[cold]
+    pub fn store_payload(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<u64> {
+        self.with(py, |core| core.bus.payloads().write(bytes))?
+            .map_err(|why| payload_error(py, why))
+    }
+
+    /// Refuse rows that are no valid events, before any is published; the set of their types.
+    pub fn check_rows(&self, py: Python<'_>, rows: &[CoreEvent]) -> PyResult<[u64; 4]> {
+        // One pass without branches finds whether anything is wrong; only then it matters where.
+        let extremes = rows::Extremes::of(rows);
+        let valid = self.with(py, |core| {
+            let (symbols, sources) = core.bus.names().counts();
+            let registered = |core: &Core| (0..4).all(|i| extremes.types[i] & !core.types[i] == 0);
+            if !registered(core) {
+                core.types = core.bus.names().type_mask();
+            }
+            registered(core) && extremes.fit(symbols, sources) && (core.allow_nan || !extremes.nan)
+        })?;
+        if valid { Ok(extremes.types) } else { Err(self.bad_row(py, rows)) }
+    }
+
+    #[cold]
+    fn bad_row(&self, py: Python<'_>, rows: &[CoreEvent]) -> PyErr {
+        let found = self.with(py, |core| {
+            let (symbols, sources) = core.bus.names().counts();
+            rows.iter().enumerate().find_map(|(at, row)| {
+                let one = rows::Extremes::of(std::slice::from_ref(row));
+                if !core.is_registered(row.event_type) {
+                    Some((at, "event_type", "is not registered"))
+                } else if row.priority > 2 {
+                    Some((at, "priority", "is none of 0, 1, 2"))
+                } else if u64::from(row.symbol) > symbols {
+                    Some((at, "symbol", "is no known symbol's number"))
+                } else if u64::from(row.source) > sources {
+                    Some((at, "source", "is no known source's number"))
+                } else if one.nan && !core.allow_nan {
+                    Some((at, "value", "is NaN, which only a bus with allow_nan=True publishes"))
+                } else {
+                    None
+                }
+            })
+        });
+        match found {
+            Ok(Some((at, field, why))) => {
+                invalid(py, format!("events[{at}]: {field} {why}: {:?}", rows[at]))
+            }
+            Ok(None) => invalid(py, "events changed while they were checked"),
+            Err(error) => error,
+        }
+    }
+}
+
+#[cold]
+fn refused(py: Python<'_>, bus: &CoreBus, why: Refused, published: u64) -> PyErr {
+    match why {
+        Refused::Backpressure { waited } => {
+            let (pid, behind) = bus.slowest_gating().unwrap_or((0, 0));
+            raise_with(
+                py,
+                "BackpressureError",
+                format!(
+                    "the critical lane ({} events) and its reserve are full after {:.3} s: process \
+                     {pid} has a subscription that is {behind} events behind",
+                    bus.lanes()[2].size(),
+                    waited.as_secs_f64()
+                ),
+                &[("published", published), ("pid", pid), ("behind", behind)],
+            )
+        }
+        Refused::Stalled { owner } => {
+            let pid = bus.pid_of(owner).unwrap_or(0);
+            raise_with(
+                py,
+                "StalledError",
+                format!("process {pid} is stopped in the middle of a publish, a lap ago"),
+                &[("published", published), ("pid", pid)],
+            )
+        }
+    }
+}
+
+#[cold]
+pub fn payload_error(py: Python<'_>, why: PayloadError) -> PyErr {
+    match why {
+        PayloadError::Overwritten => raise(
+            py,
+            "PayloadOverwrittenError",
+            "the payload was overwritten by newer ones; a larger payload_bytes keeps more",
+        ),
+        other => invalid(py, other.to_string()),
+    }
+}
