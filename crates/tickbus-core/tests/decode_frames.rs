@@ -104,9 +104,24 @@ mod taker_side {
 #[test]
 fn tops_of_book_have_exact_prices_and_close_sizes() {
     for (market, frame, symbol, [bid, ask, bid_size, ask_size]) in [
-        (Market::BinanceSpot, BINANCE_BOOK_TICKER, "BTC-USDT", [61837.63, 61837.74, 3.78826, 1.54698]),
-        (Market::Coinbase, COINBASE_TICKER, "BTC-USD", [65083.66, 65083.67, 0.20371215, 0.24290402]),
-        (Market::Kraken, KRAKEN_V1_TICKER, "ALGO-BTC", [0.00002361, 0.00002363, 1173.0, 7289.86759215]),
+        (
+            Market::BinanceSpot,
+            BINANCE_BOOK_TICKER,
+            "BTC-USDT",
+            [61837.63, 61837.74, 3.78826, 1.54698],
+        ),
+        (
+            Market::Coinbase,
+            COINBASE_TICKER,
+            "BTC-USD",
+            [65083.66, 65083.67, 0.20371215, 0.24290402],
+        ),
+        (
+            Market::Kraken,
+            KRAKEN_V1_TICKER,
+            "ALGO-BTC",
+            [0.00002361, 0.00002363, 1173.0, 7289.86759215],
+        ),
         (Market::Kraken, KRAKEN_V2_TICKER, "ALGO-USD", [0.10025, 0.10036, 740.0, 1361.44813783]),
     ] {
         let (outcome, told) = once(market, frame);
@@ -217,8 +232,15 @@ fn what_breaks_the_protocol_is_named() {
 }
 
 const FRAMES: [&str; 9] = [
-    BINANCE_TRADE, BINANCE_BOOK_TICKER, COINBASE_MATCH, COINBASE_TRADES, COINBASE_TICKER,
-    KRAKEN_V1_TRADE, KRAKEN_V1_TICKER, KRAKEN_V2_TRADE, KRAKEN_V2_TICKER,
+    BINANCE_TRADE,
+    BINANCE_BOOK_TICKER,
+    COINBASE_MATCH,
+    COINBASE_TRADES,
+    COINBASE_TICKER,
+    KRAKEN_V1_TRADE,
+    KRAKEN_V1_TICKER,
+    KRAKEN_V2_TRADE,
+    KRAKEN_V2_TICKER,
 ];
 
 /// Every market's decoder takes the frame; the ledger of each holds and nothing unreal is told.

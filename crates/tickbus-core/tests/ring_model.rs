@@ -145,7 +145,11 @@ fn every_mistake_is_noticed() {
         (Mutant::NoFreeRun, SMALL, ReaderWaits),
         (Mutant::RecycleEarly, SUCCESSOR, WrongDelivery),
         (Mutant::JoinLate, Config { reader: false, batches: SMALL.batches, ..JOINER }, GatedLoss),
-        (Mutant::GateUnbounded, Config { prefill: 2, batches: &[&[1], &[1, 1]], ..JOINER }, GatedLoss),
+        (
+            Mutant::GateUnbounded,
+            Config { prefill: 2, batches: &[&[1], &[1, 1]], ..JOINER },
+            GatedLoss,
+        ),
     ];
     for (mutant, config, broken) in cases {
         let found = search(&Config { mutant, ..config }).err();

@@ -123,7 +123,9 @@ def open_capture(
     if venue is None:
         found = detect.market_of(reader.path, format, lines)
         if isinstance(found, str):
-            raise CaptureError(f"{reader.path}:1: no decoder for this venue ({found}); pass venue= to override")
+            raise CaptureError(
+                f"{reader.path}:1: no decoder for this venue ({found}); pass venue= to override"
+            )
         venue, market = found[0], market or found[1]
     return Capture(reader.path, format, venue, market or "spot")
 

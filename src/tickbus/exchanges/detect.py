@@ -18,9 +18,7 @@ TSJSON, TEXT, JSONL = "tsjson", "rec.txt", "rec.jsonl"
 LINES_PROBED = 200
 
 _TSJSON_LINE = re.compile(rb"\d{16,20} \s*[\[{]")
-_TEXT_LINE = re.compile(
-    rb"configuration: |\S+ <-> \d|\S+ (?:<-|->) \d+(?:\.\d+)?: |\d{1,12}(?:\.\d+)?: "
-)
+_TEXT_LINE = re.compile(rb"configuration: |\S+ <-> \d|\S+ (?:<-|->) \d+(?:\.\d+)?: |\d{1,12}(?:\.\d+)?: ")
 
 #: By host of the address, most specific first.
 _HOSTS = (

@@ -10,7 +10,7 @@ simulation and so in every run alike:
     dislocation  one venue quotes 0.4 % off for 30 ms: its bid above another's ask, or below
     spoof        for 60 ms a venue shows bids of 80 times the usual size and pulls each untraded
 
-Costs 2–3 µs a quote, frame included. Not a model of a market: nobody's orders rest here.
+Costs about 3 µs a frame. Not a model of a market: nobody's orders rest here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Scenario:
     dislocation_every_s: float = 1.5
     dislocation_share: float = 0.004
     dislocation_s: float = 0.03
-    spoof_every_s: float = 2.0
+    spoof_every_s: float = 1.0
     spoof_s: float = 0.06
     spoof_size: float = 80.0
 

@@ -202,7 +202,9 @@ class VenueProcess:
         ready, _, _ = select.select([self.process.stdout], [], [], timeout_s)
         line = self.process.stdout.readline() if ready else b""
         if not line:
-            raise RuntimeError(f"venue process {self.process.pid} said nothing (exit code {self.process.poll()})")
+            raise RuntimeError(
+                f"venue process {self.process.pid} said nothing (exit code {self.process.poll()})"
+            )
         record: dict[str, Any] = json.loads(line)
         return record
 
@@ -234,7 +236,9 @@ class VenueProcess:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve one venue to one client."""
-    parser = argparse.ArgumentParser(prog="python -m tickbus.testing.venues", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tickbus.testing.venues", description=__doc__.split("\n\n")[0]
+    )
     parser.add_argument("--venue", required=True, choices=list(WIRES))
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--port", type=int, default=0, help="loopback TCP port; 0 picks a free one")
@@ -265,7 +269,7 @@ def _main(options: argparse.Namespace) -> int:
         address = options.unix
     else:
         listener = socket.create_server(("127.0.0.1", options.port), backlog=1)
-        address = "127.0.0.1:{}".format(listener.getsockname()[1])
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
     with listener:
         print(json.dumps({"venue": options.venue, "address": address}), flush=True)
         listener.settimeout(_CLIENT_TIMEOUT_S)

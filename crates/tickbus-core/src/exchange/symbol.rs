@@ -33,7 +33,9 @@ const BINANCE_QUOTES: &[&str] = &[
     "COP", "CZK", "PLN", "RON", "RUB", "UAH", "ZAR", "NGN", "IDRT", "BIDR", "BKRW", "BVND", "EURI",
 ];
 /// What Binance.US quotes in: here USD is common and TUSD is not, so `HNTUSD` is HNT in USD.
-const BINANCE_US_QUOTES: &[&str] = &["USDT", "USDC", "BUSD", "USD", "USD4", "DAI", "BTC", "ETH", "BNB"];
+const BINANCE_US_QUOTES: &[&str] = &[
+    "USDT", "USDC", "BUSD", "USD", "USD4", "DAI", "BTC", "ETH", "BNB",
+];
 const BINANCE_USDM_QUOTES: &[&str] = &["USDT", "USDC", "BUSD", "USD1", "BTC"];
 const BINANCE_COINM_QUOTES: &[&str] = &["USD"];
 

@@ -30,8 +30,17 @@ pub fn rfc3339(raw: Raw) -> Result<u64, Fault> {
     let text = text.strip_suffix('Z').or(text.strip_suffix("+00:00")).ok_or(BAD_TIME)?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let bytes = whole.as_bytes();
-    let at_marks = [bytes.get(4), bytes.get(7), bytes.get(10), bytes.get(13), bytes.get(16)];
-    if whole.len() != 19 || !whole.is_ascii() || at_marks != [b'-', b'-', b'T', b':', b':'].each_ref().map(Some) {
+    let at_marks = [
+        bytes.get(4),
+        bytes.get(7),
+        bytes.get(10),
+        bytes.get(13),
+        bytes.get(16),
+    ];
+    if whole.len() != 19
+        || !whole.is_ascii()
+        || at_marks != [b'-', b'-', b'T', b':', b':'].each_ref().map(Some)
+    {
         return Err(BAD_TIME);
     }
     let part = |from: usize, to: usize| digits(&whole[from..to]).map_err(|_| BAD_TIME);
@@ -65,8 +74,12 @@ fn join(seconds: u64, fraction: &str) -> Result<u64, Fault> {
         return Err(BAD_TIME);
     }
     let kept = &fraction.as_bytes()[..fraction.len().min(9)];
-    let ns = (0..9).fold(0, |ns, i| ns * 10 + kept.get(i).map_or(0, |digit| u64::from(digit - b'0')));
-    seconds.checked_mul(NS_PER_S).and_then(|whole| whole.checked_add(ns)).ok_or(BAD_TIME)
+    let ns =
+        (0..9).fold(0, |ns, i| ns * 10 + kept.get(i).map_or(0, |digit| u64::from(digit - b'0')));
+    seconds
+        .checked_mul(NS_PER_S)
+        .and_then(|whole| whole.checked_add(ns))
+        .ok_or(BAD_TIME)
 }
 
 #[cfg(test)]
@@ -84,16 +97,27 @@ mod tests {
         assert_eq!(ns(epoch, "1723161255343123"), Ok(1_723_161_255_343_123_000));
         assert_eq!(ns(seconds, "\"1617666461.465618\""), Ok(1_617_666_461_465_618_000));
         assert_eq!(ns(rfc3339, "\"1970-01-01T00:00:00Z\""), Ok(0));
-        assert_eq!(ns(rfc3339, "\"2026-08-09T21:05:48.228568804Z\""), Ok(1_786_309_548_228_568_804));
+        assert_eq!(
+            ns(rfc3339, "\"2026-08-09T21:05:48.228568804Z\""),
+            Ok(1_786_309_548_228_568_804)
+        );
         assert_eq!(ns(rfc3339, "\"2024-02-29T23:59:60.5+00:00\""), Ok(1_709_251_200_500_000_000));
     }
 
     #[test]
     fn what_is_no_moment_is_refused() {
         for text in [
-            "\"\"", "\"Z\"", "1", "null", "\"2024-13-01T00:00:00Z\"", "\"2024-01-01 00:00:00Z\"",
-            "\"2024-01-01T00:00:00\"", "\"2024-01-01T00:00:00.xZ\"", "\"2024-01-01T00:00:0éZ\"",
-            "\"9999-01-01T00:00:00Z\"", "\"+024-01-01T00:00:00Z\"",
+            "\"\"",
+            "\"Z\"",
+            "1",
+            "null",
+            "\"2024-13-01T00:00:00Z\"",
+            "\"2024-01-01 00:00:00Z\"",
+            "\"2024-01-01T00:00:00\"",
+            "\"2024-01-01T00:00:00.xZ\"",
+            "\"2024-01-01T00:00:0éZ\"",
+            "\"9999-01-01T00:00:00Z\"",
+            "\"+024-01-01T00:00:00Z\"",
         ] {
             assert_eq!(ns(rfc3339, text), Err(BAD_TIME), "{text}");
         }

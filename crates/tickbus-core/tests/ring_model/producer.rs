@@ -26,26 +26,58 @@ pub struct Job {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum At {
     Idle,
-    Stage { index: u8, word: u8 },
+    Stage {
+        index: u8,
+        word: u8,
+    },
     Hint,
-    Look { next: u8 },
-    FreeRun { next: u8, seen: Stamp, found: u8 },
-    Room { next: u8, seen: Stamp, len: u8 },
-    Swap { next: u8, seen: Stamp, len: u8 },
+    Look {
+        next: u8,
+    },
+    FreeRun {
+        next: u8,
+        seen: Stamp,
+        found: u8,
+    },
+    Room {
+        next: u8,
+        seen: Stamp,
+        len: u8,
+    },
+    Swap {
+        next: u8,
+        seen: Stamp,
+        len: u8,
+    },
     HintLook(Job),
     HintStore(Job),
     Mark(Job, u8),
     Copy(Job, u8, u8),
     Done(Job, u8),
     /// The slot's previous claim is unfinished.
-    Unfinished { next: u8 },
+    Unfinished {
+        next: u8,
+    },
     Lock,
-    Seek { slot: u8, dead: u8 },
+    Seek {
+        slot: u8,
+        dead: u8,
+    },
     /// The slot's event has not been read by every gating reader.
-    Full { next: u8 },
-    ScanTail { next: u8 },
-    Scan { tail: u8, reader: u8, slowest: Option<u8> },
-    Raise { gate: u8 },
+    Full {
+        next: u8,
+    },
+    ScanTail {
+        next: u8,
+    },
+    Scan {
+        tail: u8,
+        reader: u8,
+        slowest: Option<u8>,
+    },
+    Raise {
+        gate: u8,
+    },
 }
 
 impl Producer {
@@ -56,7 +88,10 @@ impl Producer {
     }
 
     pub fn is_finished(&self, p: usize, config: &Config) -> bool {
-        config.batches.get(p).is_none_or(|batches| usize::from(self.batch) == batches.len())
+        config
+            .batches
+            .get(p)
+            .is_none_or(|batches| usize::from(self.batch) == batches.len())
     }
 }
 

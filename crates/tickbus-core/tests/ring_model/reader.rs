@@ -21,23 +21,59 @@ pub enum At {
     Absent,
     /// May join.
     Outside,
-    Register { gate: u8 },
+    Register {
+        gate: u8,
+    },
     JoinHint,
-    JoinTail { next: u8 },
-    JoinAck { start: u8 },
+    JoinTail {
+        next: u8,
+    },
+    JoinAck {
+        start: u8,
+    },
     Idle,
     /// The usual case: done, copy, look again.
-    Copy { words: Words, word: u8 },
-    Recheck { words: Words },
+    Copy {
+        words: Words,
+        word: u8,
+    },
+    Recheck {
+        words: Words,
+    },
     /// Everything else.
     Look,
-    Cover { seen: Stamp, head: u8 },
-    Again { seen: Stamp },
-    Take { witness: u8, seen: Stamp, words: Words, word: u8 },
-    Vouch { witness: u8, seen: Stamp, words: Words },
-    RunLook { count: u8, run: [Words; RUN] },
-    RunCopy { count: u8, run: [Words; RUN], word: u8 },
-    RunRecheck { count: u8, run: [Words; RUN], index: u8 },
+    Cover {
+        seen: Stamp,
+        head: u8,
+    },
+    Again {
+        seen: Stamp,
+    },
+    Take {
+        witness: u8,
+        seen: Stamp,
+        words: Words,
+        word: u8,
+    },
+    Vouch {
+        witness: u8,
+        seen: Stamp,
+        words: Words,
+    },
+    RunLook {
+        count: u8,
+        run: [Words; RUN],
+    },
+    RunCopy {
+        count: u8,
+        run: [Words; RUN],
+        word: u8,
+    },
+    RunRecheck {
+        count: u8,
+        run: [Words; RUN],
+        index: u8,
+    },
 }
 
 impl Reader {
@@ -170,8 +206,8 @@ pub fn step(
         }
         At::RunRecheck { count, run, index } => {
             let sequence = next + index;
-            let same = state.stamp(config, sequence)
-                == Stamp::Done { laps: sequence / config.slots + 1 };
+            let same =
+                state.stamp(config, sequence) == Stamp::Done { laps: sequence / config.slots + 1 };
             let following = match config.mutant {
                 Mutant::NoRecheck | Mutant::RecheckFirst => count,
                 Mutant::RecheckEnds if index == 0 && count > 1 => count - 1,
@@ -239,7 +275,9 @@ fn look(config: &Config, state: &State, after: &mut State, i: usize) -> Result<A
 
 /// Look for a claim that covers `next`, one slot further back than `head`.
 fn before(config: &Config, next: u8, seen: Stamp, head: u8) -> At {
-    let furthest = next.saturating_sub(MAX_CLAIM as u8 - 1).max((next + 1).saturating_sub(config.slots));
+    let furthest = next
+        .saturating_sub(MAX_CLAIM as u8 - 1)
+        .max((next + 1).saturating_sub(config.slots));
     if head <= furthest || config.mutant == Mutant::NoCoveringHead {
         At::Again { seen }
     } else {

@@ -66,7 +66,11 @@ pub fn search(config: &Config) -> Result<Searched, Found> {
     Ok(searched)
 }
 
-fn successors(config: &Config, state: &State, searched: &mut Searched) -> Result<Vec<State>, Broken> {
+fn successors(
+    config: &Config,
+    state: &State,
+    searched: &mut Searched,
+) -> Result<Vec<State>, Broken> {
     let mut next = Vec::with_capacity(MAX_PRODUCERS + MAX_READERS);
     for p in 0..MAX_PRODUCERS {
         next.extend(producer::step(config, state, p)?);
@@ -113,7 +117,10 @@ fn all_done(config: &Config, state: &State) -> Result<(), Broken> {
         let waits = config.successor && producer.number == super::state::NOBODY;
         producer.alive && !waits && !producer.is_finished(p, config)
     };
-    let unread = state.readers.iter().any(|r| matches!(r.at, At::Idle) && r.next != state.appended);
+    let unread = state
+        .readers
+        .iter()
+        .any(|r| matches!(r.at, At::Idle) && r.next != state.appended);
     if state.producers.iter().enumerate().any(left) || unread {
         return Err(Broken::Stuck);
     }

@@ -195,7 +195,9 @@ impl State {
 
     /// Whether the producer that has this number has been killed.
     pub fn is_dead(&self, number: u8) -> bool {
-        self.producers.iter().any(|producer| producer.number == number && !producer.alive)
+        self.producers
+            .iter()
+            .any(|producer| producer.number == number && !producer.alive)
     }
 
     /// Lowest cursor of the gating readers; without any, the end of the lane.

@@ -7,8 +7,9 @@
 
 use super::{Decoding, Verdict};
 use crate::exchange::batch::{Batch, Taker, Trade};
-use crate::exchange::json::{Fault, Raw, flag, is_array, object, tag, text, validate};
+use crate::exchange::json::{Fault, Raw, flag, is_array, object, tag, text};
 use crate::exchange::number::{decimal, integer};
+use crate::exchange::scan::validate;
 use crate::exchange::time::epoch;
 
 object!(
@@ -69,7 +70,9 @@ fn message(message: &Message, batch: &mut Batch) -> Decoding {
         _ if message.event.is_some() => Ok(Verdict::Ignored("unknown_event")),
         _ if message.last_update_id.is_some() => Ok(Verdict::Ignored("depth_snapshot")),
         // Spot's bookTicker names no type; only its keys tell it.
-        _ if message.bid_size.is_some() && message.ask_size.is_some() => book_ticker(message, batch),
+        _ if message.bid_size.is_some() && message.ask_size.is_some() => {
+            book_ticker(message, batch)
+        }
         _ if message.code.is_some() => Ok(Verdict::Ignored("error_reply")),
         // {"result":null,"id":1}: null reads as absent, so the id has to tell.
         _ if message.id.is_some() || message.result.is_some() => Ok(Verdict::Ignored("ack")),
@@ -94,7 +97,8 @@ fn trade(message: &Message, id: Raw, batch: &mut Batch) -> Decoding {
 }
 
 fn book_ticker(message: &Message, batch: &mut Batch) -> Decoding {
-    let level = |price: Raw, size: Raw| -> Result<_, Fault> { Ok((decimal(price)?, decimal(size)?)) };
+    let level =
+        |price: Raw, size: Raw| -> Result<_, Fault> { Ok((decimal(price)?, decimal(size)?)) };
     let time = message.time.map(|time| epoch(Some(time))).transpose()?;
     batch.top_of_book(
         &text(message.s)?,

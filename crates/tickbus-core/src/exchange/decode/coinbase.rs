@@ -43,31 +43,31 @@ object!(
     }
 );
 
-object!(
-    Match {
-        product_id: b"product_id",
-        price: b"price",
-        size: b"size",
-        side: b"side",
-        time: b"time",
-        trade_id: b"trade_id",
-    }
-);
+object!(Match {
+    product_id: b"product_id",
+    price: b"price",
+    size: b"size",
+    side: b"side",
+    time: b"time",
+    trade_id: b"trade_id",
+});
 
-object!(
-    Ticker {
-        product_id: b"product_id",
-        best_bid: b"best_bid",
-        best_bid_quantity: b"best_bid_quantity",
-        best_ask: b"best_ask",
-        best_ask_quantity: b"best_ask_quantity",
-    }
-);
+object!(Ticker {
+    product_id: b"product_id",
+    best_bid: b"best_bid",
+    best_bid_quantity: b"best_bid_quantity",
+    best_ask: b"best_ask",
+    best_ask_quantity: b"best_ask_quantity",
+});
 
 /// Decode one frame into `batch`.
 pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
     let frame = Frame::read(frame)?;
-    if frame.channel.is_some() { advanced(&frame, batch) } else { exchange(&frame, batch) }
+    if frame.channel.is_some() {
+        advanced(&frame, batch)
+    } else {
+        exchange(&frame, batch)
+    }
 }
 
 fn exchange(frame: &Frame, batch: &mut Batch) -> Decoding {
@@ -161,10 +161,17 @@ fn add_trade(trade: &Match, batch: &mut Batch) -> Result<(), Fault> {
 
 /// Whether the ticker had a whole top of book.
 fn add_ticker(ticker: &Ticker, time: Option<u64>, batch: &mut Batch) -> Result<bool, Fault> {
-    let fields =
-        [ticker.best_bid, ticker.best_bid_quantity, ticker.best_ask, ticker.best_ask_quantity];
+    let fields = [
+        ticker.best_bid,
+        ticker.best_bid_quantity,
+        ticker.best_ask,
+        ticker.best_ask_quantity,
+    ];
     // An empty text is how a product without orders has no price.
-    if fields.iter().any(|&field| field.is_none() || field.is_some_and(|raw| raw == "\"\"")) {
+    if fields
+        .iter()
+        .any(|&field| field.is_none() || field.is_some_and(|raw| raw == "\"\""))
+    {
         return Ok(false);
     }
     let bid = (decimal(ticker.best_bid)?, decimal(ticker.best_bid_quantity)?);

@@ -22,27 +22,23 @@ object!(
     }
 );
 
-object!(
-    TradeV2 {
-        symbol: b"symbol",
-        side: b"side",
-        price: b"price",
-        qty: b"qty",
-        trade_id: b"trade_id",
-        timestamp: b"timestamp",
-    }
-);
+object!(TradeV2 {
+    symbol: b"symbol",
+    side: b"side",
+    price: b"price",
+    qty: b"qty",
+    trade_id: b"trade_id",
+    timestamp: b"timestamp",
+});
 
-object!(
-    TickerV2 {
-        symbol: b"symbol",
-        bid: b"bid",
-        bid_qty: b"bid_qty",
-        ask: b"ask",
-        ask_qty: b"ask_qty",
-        timestamp: b"timestamp",
-    }
-);
+object!(TickerV2 {
+    symbol: b"symbol",
+    bid: b"bid",
+    bid_qty: b"bid_qty",
+    ask: b"ask",
+    ask_qty: b"ask_qty",
+    timestamp: b"timestamp",
+});
 
 object!(
     /// `a` and `b` are [price, whole lots, lots].
