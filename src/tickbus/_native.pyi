@@ -4,6 +4,7 @@ Signatures of the compiled half.
 Docstrings stand on the Rust side, where ``help()`` finds them; ``./dev test`` compares the two.
 """
 
+import builtins
 from collections.abc import Callable
 from typing import Any, Final, Literal, Self, final
 
@@ -25,10 +26,10 @@ class Event:
         symbol: str | int,
         value: float,
         *,
-        metadata: int = 0,
+        metadata: int | None = None,
         source: str | int | None = None,
         priority: int | None = None,
-        timestamp: int = 0,
+        timestamp: int | None = None,
     ) -> Self: ...
     @property
     def timestamp(self) -> int: ...
@@ -124,11 +125,13 @@ class Event:
     @property
     def duration(self) -> int: ...
 
+    @property
+    def quote(self) -> float: ...
     def field(self, name: str) -> float | int: ...
     def fields(self) -> dict[str, float | int]: ...
-    def bytes(self) -> bytes: ...
+    def bytes(self) -> builtins.bytes: ...
     @classmethod
-    def from_bytes(cls, data: bytes) -> Event: ...
+    def from_bytes(cls, data: builtins.bytes) -> Event: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[Callable[..., Event], tuple[Any, ...]]: ...
@@ -156,7 +159,7 @@ class Bus:
         symbol: str | int,
         value: float,
         *,
-        metadata: int = 0,
+        metadata: int | None = None,
         source: str | int | None = None,
         priority: int | None = None,
         timestamp: int | None = None,

@@ -62,6 +62,7 @@ class Bus(_native.Bus):
 
     def __init__(self, name: str | None = None, **options: Any) -> None:
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        self._options = options
         self._handlers: list[_native.HandlerHandle] = []
         _open.add(self)
 
@@ -170,12 +171,16 @@ class Bus(_native.Bus):
     ) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[type[Bus], tuple[str]]:
-        """A named bus is pickled by its name, so that it can be an argument of a spawned process."""
+    def __reduce__(self) -> tuple[Callable[..., Bus], tuple[str, dict[str, Any]]]:
+        """A named bus is pickled by its name and options, as an argument of a spawned process."""
         if self.name is None:
             raise TypeError("a private bus cannot be sent to another process; give it a name")
-        return Bus, (self.name,)
+        return _reopen, (self.name, self._options)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         return f"<Bus {self.name or '(private)'} {state}>"
+
+
+def _reopen(name: str, options: dict[str, Any]) -> Bus:
+    return Bus(name, **options)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from tickbus import _native
 from tickbus.errors import BusClosedError
@@ -39,7 +39,9 @@ class Subscription(_native.Subscription):
     _bus: Bus
     _burst: int
 
-    def __init__(self, bus: Bus, patterns: list[str], start: str | int, wait: str, gating: bool | None) -> None:
+    def __init__(
+        self, bus: Bus, patterns: list[str], start: str | int, wait: str, gating: bool | None
+    ) -> None:
         self._bus = bus
         self._burst = 0
 
@@ -56,6 +58,11 @@ class Subscription(_native.Subscription):
 
     async def __anext__(self) -> _native.Event:
         while True:
+            if self._burst >= _BURST:
+                # A stream that never runs dry must not starve the other tasks. Before an event is
+                # taken, not after: a task cancelled here would lose it.
+                self._burst = 0
+                await asyncio.sleep(0)
             try:
                 event = self.poll()
             except BusClosedError:
@@ -64,10 +71,6 @@ class Subscription(_native.Subscription):
                 raise
             if event is not None:
                 self._burst += 1
-                if self._burst >= _BURST:
-                    # A stream that never runs dry must not starve the other tasks.
-                    self._burst = 0
-                    await asyncio.sleep(0)
                 return event
             self._burst = 0
             await _LoopWaiter.of(self._bus).wait(self)
@@ -79,19 +82,25 @@ class Subscription(_native.Subscription):
 
 
 class _LoopWaiter:
-    """What the subscriptions of one bus in one event loop sleep on together."""
+    """
+    What the subscriptions of one bus in one event loop sleep on together.
 
-    _all: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _LoopWaiter]] = (
+    Whoever waits is asked once, after the loop's other callbacks have run, whether it has news after
+    all; only when nobody has, the loop sleeps. It keeps neither the loop nor the bus alive.
+    """
+
+    _all: ClassVar[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _LoopWaiter]]] = (
         weakref.WeakKeyDictionary()
     )
 
-    def __init__(self, bus: Bus, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._bus = weakref.ref(bus)
-        self._sleeper = _native.LoopSleeper(bus)
+    def __init__(self, bus: Bus) -> None:
+        sleeper = _native.LoopSleeper(bus)
+        self._sleeper = sleeper
+        self._bus = weakref.ref(bus, lambda _: sleeper.close())
         self._waiting: dict[asyncio.Future[None], Subscription] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._armed = False
+        self._asked = False
+        self._armed: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     def of(cls, bus: Bus) -> _LoopWaiter:
@@ -99,8 +108,16 @@ class _LoopWaiter:
         waiters = cls._all.setdefault(loop, {})
         waiter = waiters.get(id(bus))
         if waiter is None or waiter._bus() is not bus:
-            waiter = waiters[id(bus)] = cls(bus, loop)
+            cls._forget_ended_loops()
+            waiter = waiters[id(bus)] = cls(bus)
         return waiter
+
+    @classmethod
+    def _forget_ended_loops(cls) -> None:
+        """Places to sleep are few: those of loops that have ended are given back."""
+        for loop in [loop for loop in cls._all if loop.is_closed()]:
+            for waiter in cls._all.pop(loop).values():
+                waiter._sleeper.close()
 
     @classmethod
     def notify(cls, bus: Bus) -> None:
@@ -111,32 +128,42 @@ class _LoopWaiter:
                 loop.call_soon_threadsafe(waiter._wake)
 
     async def wait(self, subscription: Subscription) -> None:
-        future: asyncio.Future[None] = self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         self._waiting[future] = subscription
+        if not self._asked:
+            self._asked = True
+            loop.call_soon(self._sleep, loop)
         try:
-            if self._arm():
-                await future
+            await future
         finally:
-            self._waiting.pop(future, None)
+            del self._waiting[future]
             if not self._waiting:
                 self._disarm()
 
-    def _arm(self) -> bool:
-        """Go to sleep for all who wait; False when one of them has news."""
+    def _sleep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Go to sleep for all who wait, unless one of them has news."""
+        self._asked = False
+        if not self._waiting:
+            return
         self._disarm()
-        if not self._sleeper.arm(list(self._waiting.values())):
+        try:
+            quiet = self._sleeper.arm(list(self._waiting.values()))
+        except BusClosedError:
+            # One of them was closed meanwhile: its task is told so by looking again.
+            quiet = False
+        if not quiet:
             self._wake()
-            return False
-        self._armed = True
-        self._loop.add_reader(self._sleeper.fileno(), self._wake)
-        self._timer = self._loop.call_later(_LONGEST_SLEEP_S, self._wake)
-        return True
+            return
+        self._armed = loop
+        loop.add_reader(self._sleeper.fileno(), self._wake)
+        self._timer = loop.call_later(_LONGEST_SLEEP_S, self._wake)
 
     def _disarm(self) -> None:
-        if self._armed:
-            self._armed = False
-            self._loop.remove_reader(self._sleeper.fileno())
+        if self._armed is not None:
+            self._armed.remove_reader(self._sleeper.fileno())
             self._sleeper.disarm()
+            self._armed = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

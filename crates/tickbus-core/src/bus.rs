@@ -13,14 +13,14 @@ use crate::lane::layout::{Layout, Sizes};
 use crate::lane::memory::Memory;
 use crate::lane::ring::{Blocked, COUNTER_NAMES, Counter, Lane};
 use crate::names::BusNames;
-use crate::open::{self, Opened};
+use crate::open::{self, Asked, Opened};
 use crate::payload::PayloadRing;
 use crate::registry::{Participants, Readers};
 use crate::sync::relax;
 use crate::sys::{AdminLock, Identity};
 use crate::wake::Sleepers;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The lane of critical events; lanes are numbered as priorities are.
@@ -51,11 +51,11 @@ impl Bus {
         Bus::join(open::private(sizes)?, None)
     }
 
-    /// Attach to the bus called `name`, creating it when nobody has. With `explicit`, other sizes
-    /// than `sizes` are an error.
-    pub fn named(name: &str, sizes: Sizes, explicit: bool) -> Result<Arc<Bus>, BusError> {
+    /// Attach to the bus called `name`, creating it with `sizes` when nobody has. Other sizes than the
+    /// `asked` ones are an error.
+    pub fn named(name: &str, sizes: Sizes, asked: &Asked) -> Result<Arc<Bus>, BusError> {
         loop {
-            let opened = open::named(name, sizes, explicit)?;
+            let opened = open::named(name, sizes, asked)?;
             let bus = Bus::join(opened, Some(open::path_of(name)))?;
             // Its last user may have removed the file while we were opening it.
             if bus.is_linked() {
@@ -139,7 +139,8 @@ impl Bus {
     /// Finish what dead participants left unfinished and free their places; how many there were.
     pub fn reap(&self) -> Result<usize, BusError> {
         let is_dead = |number: &u8| {
-            *number != self.number && self.participants.identity(*number).is_some_and(|i| i.is_dead())
+            *number != self.number
+                && self.participants.identity(*number).is_some_and(|i| i.is_dead())
         };
         if !self.participants.live().any(|number| is_dead(&number)) {
             return Ok(0);
@@ -224,7 +225,9 @@ impl Bus {
 
     /// Every counter of a lane, by name.
     pub fn counters(&self, lane: usize) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        COUNTER_NAMES.iter().map(move |(counter, name)| (*name, self.lanes[lane].counted(*counter)))
+        COUNTER_NAMES
+            .iter()
+            .map(move |(counter, name)| (*name, self.lanes[lane].counted(*counter)))
     }
 
     pub(crate) fn count(&self, lane: usize, counter: Counter, by: u64) {
@@ -244,7 +247,9 @@ impl Bus {
             return;
         }
         // If the lock cannot be had, the entries are reaped after our death.
-        let Ok(_guard) = self.admin.lock() else { return };
+        let Ok(_guard) = self.admin.lock() else {
+            return;
+        };
         self.readers.leave_all(self.number);
         self.sleepers.leave_all(self.number);
         self.participants.leave(self.number);

@@ -9,24 +9,47 @@ use crate::topic::PatternError;
 #[derive(Debug)]
 pub enum BusError {
     /// The file behind a bus's name is no bus of this version.
-    Foreign { path: String, why: Foreign },
+    Foreign {
+        path: String,
+        why: Foreign,
+    },
     /// The bus belongs to another user.
-    Owner { path: String, uid: u32 },
+    Owner {
+        path: String,
+        uid: u32,
+    },
     /// The bus exists with other sizes than asked for.
-    Sizes { asked: [usize; 3], found: [usize; 3] },
+    Sizes {
+        what: &'static str,
+        asked: usize,
+        found: usize,
+    },
     /// A lane size that is no power of two in the allowed range.
-    LaneSize { size: usize },
+    LaneSize {
+        size: usize,
+    },
     /// A name that cannot be a bus's.
-    BusName { name: String },
+    BusName {
+        name: String,
+    },
     /// A table of the bus is full.
-    Capacity { what: &'static str, limit: usize },
+    Capacity {
+        what: &'static str,
+        limit: usize,
+    },
     /// The operating system refused.
-    Io { what: &'static str, error: std::io::Error },
+    Io {
+        what: &'static str,
+        error: std::io::Error,
+    },
     Lock(LockTimeout),
     Naming(NamingError),
     Pattern(PatternError),
     /// A start that has not been published yet.
-    Start { sequence: u64, tail: u64 },
+    Start {
+        sequence: u64,
+        tail: u64,
+    },
 }
 
 macro_rules! from {

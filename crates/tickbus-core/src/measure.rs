@@ -33,7 +33,15 @@ const SIZES: Sizes = Sizes { lanes: [1 << 16; 3], payload_cells: 1 << 10 };
 const BATCH: usize = 1024;
 
 fn event(value: u64) -> Event {
-    Event { timestamp: 1, event_type: 0, priority: 1, source: 1, symbol: 1, value: value as f64, metadata: value }
+    Event {
+        timestamp: 1,
+        event_type: 0,
+        priority: 1,
+        source: 1,
+        symbol: 1,
+        value: value as f64,
+        metadata: value,
+    }
 }
 
 /// Measure with `events` events each.

@@ -21,9 +21,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub enum NamingError {
     Invalid(NameError),
     /// The table is full.
-    Capacity { table: &'static str, limit: usize, name: String },
+    Capacity {
+        table: &'static str,
+        limit: usize,
+        name: String,
+    },
     /// The number or the name of a type stands for something else already.
-    TypeTaken { number: u8, name: String, holder: String },
+    TypeTaken {
+        number: u8,
+        name: String,
+        holder: String,
+    },
     Lock(LockTimeout),
 }
 

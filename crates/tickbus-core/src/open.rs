@@ -6,7 +6,7 @@
 //! next to come finds it with its events and takes over.
 
 use crate::error::BusError;
-use crate::lane::layout::{LANE_SIZES, Layout, Sizes, read_header, write_header};
+use crate::lane::layout::{Foreign, LANE_SIZES, Layout, Sizes, read_header, write_header};
 use crate::lane::memory::{Memory, PAGE_CELLS};
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, fallocate, fstat, linkat, open,
@@ -24,6 +24,10 @@ pub fn path_of(name: &str) -> String {
     format!("{DIRECTORY}/tickbus.{name}")
 }
 
+/// Sizes asked for: the three lanes by priority number, then the payload ring in cells.
+pub type Asked = [Option<usize>; 4];
+const SIZE_NAMES: [&str; 4] = ["normal_size", "high_size", "critical_size", "payload cells"];
+
 /// A bus's memory, opened.
 pub struct Opened {
     pub memory: Arc<Memory>,
@@ -34,7 +38,11 @@ pub struct Opened {
 }
 
 fn check_sizes(sizes: &Sizes) -> Result<(), BusError> {
-    match sizes.lanes.iter().find(|size| !size.is_power_of_two() || !LANE_SIZES.contains(size)) {
+    match sizes
+        .lanes
+        .iter()
+        .find(|size| !size.is_power_of_two() || !LANE_SIZES.contains(size))
+    {
         Some(&size) => Err(BusError::LaneSize { size }),
         None => Ok(()),
     }
@@ -51,8 +59,8 @@ pub fn private(sizes: Sizes) -> Result<Opened, BusError> {
 
 /// Attach to the bus called `name`, or create it with `sizes`.
 ///
-/// `explicit` says whether the sizes were asked for: then a bus with others is refused.
-pub fn named(name: &str, sizes: Sizes, explicit: bool) -> Result<Opened, BusError> {
+/// `asked` has the sizes that somebody asked for; a bus with others is refused.
+pub fn named(name: &str, sizes: Sizes, asked: &Asked) -> Result<Opened, BusError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if name.is_empty() || name.len() > MAX_BUS_NAME || !name.bytes().all(plain) {
         return Err(BusError::BusName { name: name.to_owned() });
@@ -71,9 +79,13 @@ pub fn named(name: &str, sizes: Sizes, explicit: bool) -> Result<Opened, BusErro
                 let uid = rustix::fs::lstat(&path).map_or(u32::MAX, |stat| stat.st_uid);
                 return Err(BusError::Owner { path, uid });
             }
+            // A directory, a link, a socket: something, but no bus.
+            Err(Errno::ISDIR | Errno::LOOP | Errno::NXIO) => {
+                return Err(BusError::Foreign { path, why: Foreign::NotABus { magic: 0 } });
+            }
             Err(error) => return Err(BusError::io("open shared memory")(error)),
         };
-        return attach(&path, file, sizes, explicit);
+        return attach(&path, file, asked);
     }
 }
 
@@ -96,13 +108,13 @@ fn create(path: &str, sizes: &Sizes) -> Result<Option<OwnedFd>, BusError> {
     }
 }
 
-fn attach(path: &str, file: OwnedFd, asked: Sizes, explicit: bool) -> Result<Opened, BusError> {
+fn attach(path: &str, file: OwnedFd, asked: &Asked) -> Result<Opened, BusError> {
     let stat = fstat(&file).map_err(BusError::io("stat shared memory"))?;
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(BusError::Owner { path: path.to_owned(), uid: stat.st_uid });
     }
     let foreign = |why| BusError::Foreign { path: path.to_owned(), why };
-    let not_a_bus = crate::lane::layout::Foreign::NotABus { magic: 0 };
+    let not_a_bus = Foreign::NotABus { magic: 0 };
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(foreign(not_a_bus));
     }
@@ -115,8 +127,18 @@ fn attach(path: &str, file: OwnedFd, asked: Sizes, explicit: bool) -> Result<Ope
         u64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().expect("eight bytes"))
     });
     let sizes = read_header(&header, stat.st_size as u64 / 8).map_err(foreign)?;
-    if explicit && sizes != asked {
-        return Err(BusError::Sizes { asked: asked.lanes, found: sizes.lanes });
+    let found = [
+        sizes.lanes[0],
+        sizes.lanes[1],
+        sizes.lanes[2],
+        sizes.payload_cells,
+    ];
+    for (what, (asked, found)) in SIZE_NAMES.into_iter().zip(asked.iter().zip(found)) {
+        if let Some(asked) = *asked
+            && asked != found
+        {
+            return Err(BusError::Sizes { what, asked, found });
+        }
     }
     let layout = Layout::of(&sizes);
     let memory = Memory::shared(file.as_fd(), layout.cells).map_err(BusError::io("map"))?;

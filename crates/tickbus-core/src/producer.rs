@@ -41,12 +41,22 @@ pub struct Producer {
 impl Producer {
     /// The producer of a bus handle itself. There must be only one for each handle.
     pub fn of_handle(bus: &Arc<Bus>) -> Producer {
-        Producer { bus: Arc::clone(bus), number: bus.number(), tails: [0; 3], announced: [[0; 4]; 3] }
+        Producer {
+            bus: Arc::clone(bus),
+            number: bus.number(),
+            tails: [0; 3],
+            announced: [[0; 4]; 3],
+        }
     }
 
     /// One more producer, for another thread.
     pub fn new(bus: &Arc<Bus>) -> Result<Producer, BusError> {
-        Ok(Producer { bus: Arc::clone(bus), number: bus.enter()?, tails: [0; 3], announced: [[0; 4]; 3] })
+        Ok(Producer {
+            bus: Arc::clone(bus),
+            number: bus.enter()?,
+            tails: [0; 3],
+            announced: [[0; 4]; 3],
+        })
     }
 
     pub fn bus(&self) -> &Arc<Bus> {
@@ -67,13 +77,9 @@ impl Producer {
             types[word] = bit;
             self.announce(lane, &types);
         }
-        let claim = self.bus.lanes[lane].append(
-            self.number,
-            &mut self.tails[lane],
-            1,
-            reserve,
-            |_| words,
-        )?;
+        let claim =
+            self.bus.lanes[lane]
+                .append(self.number, &mut self.tails[lane], 1, reserve, |_| words)?;
         if self.bus.sleepers.any() {
             self.bus.sleepers.wake(event.event_type, event.symbol);
         }
@@ -113,7 +119,11 @@ impl Producer {
     /// Publish from the front of `batch`; how many were, before something blocked the rest.
     pub fn try_publish_batch(&mut self, batch: &Batch, reserve: u64) -> (usize, Option<Blocked>) {
         let Batch { lane, events, types, now } = *batch;
-        if types.iter().zip(self.announced[lane]).any(|(types, announced)| types & !announced != 0) {
+        if types
+            .iter()
+            .zip(self.announced[lane])
+            .any(|(types, announced)| types & !announced != 0)
+        {
             self.announce(lane, &types);
         }
         let mut published = 0;

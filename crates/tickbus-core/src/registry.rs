@@ -4,9 +4,7 @@
 //! time and PID namespace, so that it can be reclaimed on proof of death, and only then.
 
 use crate::error::BusError;
-use crate::lane::layout::{
-    Layout, PARTICIPANT_CELLS, PARTICIPANTS, READER_CELLS, READERS,
-};
+use crate::lane::layout::{Layout, PARTICIPANT_CELLS, PARTICIPANTS, READER_CELLS, READERS};
 use crate::lane::memory::{Cells, Memory};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::Identity;
@@ -39,8 +37,8 @@ impl Participants {
 
     /// Take a free number for this process.
     pub fn enter(&self, identity: &Identity) -> Result<u8, BusError> {
-        let free = (1..=(PARTICIPANTS - 1) as u8)
-            .find(|n| self.of(*n)[LIVE].load(Ordering::Acquire) == 0);
+        let free =
+            (1..=(PARTICIPANTS - 1) as u8).find(|n| self.of(*n)[LIVE].load(Ordering::Acquire) == 0);
         let limit = PARTICIPANTS - 1;
         let number = free.ok_or(BusError::Capacity { what: "participants", limit })?;
         let cells = self.of(number);

@@ -37,6 +37,18 @@ pub enum Start {
     At { lane: usize, sequence: u64 },
 }
 
+impl Start {
+    /// Refuse a start that has not been published yet.
+    pub fn check(self, bus: &Bus) -> Result<(), BusError> {
+        match self {
+            Start::At { lane, sequence } if sequence > bus.lanes[lane].tail() => {
+                Err(BusError::Start { sequence, tail: bus.lanes[lane].tail() })
+            }
+            Start::At { .. } | Start::Latest | Start::Earliest => Ok(()),
+        }
+    }
+}
+
 /// What became of a lane's events, for one subscription.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ledger {
@@ -82,13 +94,9 @@ impl Subscription {
         start: Start,
         gating: bool,
     ) -> Result<Subscription, BusError> {
+        // Before patterns give names numbers: what is refused changes nothing.
+        start.check(bus)?;
         let matcher = Matcher::compile(patterns, bus.names().as_ref())?;
-        if let Start::At { lane, sequence } = start {
-            let tail = bus.lanes[lane].tail();
-            if sequence > tail {
-                return Err(BusError::Start { sequence, tail });
-            }
-        }
         let number = {
             let _guard = bus.admin.lock()?;
             // Holding the gate where it is; raised to the true start below.
@@ -175,8 +183,13 @@ impl Subscription {
                 if !wanted && self.is_foreign(lane) {
                     self.skip_foreign(lane);
                 }
-                self.high_run = if lane == NORMAL { 0 } else { self.high_run + u32::from(lane == HIGH) };
-                if wanted { Taken::Event(Delivered { sequence, event }) } else { Taken::Skipped }
+                self.high_run =
+                    if lane == NORMAL { 0 } else { self.high_run + u32::from(lane == HIGH) };
+                if wanted {
+                    Taken::Event(Delivered { sequence, event })
+                } else {
+                    Taken::Skipped
+                }
             }
             Peek::Empty => Taken::Nothing,
             Peek::Lapped { oldest } => {
@@ -193,7 +206,11 @@ impl Subscription {
     /// Whether no event of the lane can match: none of its types ever does.
     fn is_foreign(&self, lane: usize) -> bool {
         let mask = self.matcher.type_mask();
-        self.bus.lanes[lane].types().iter().zip(mask).all(|(types, wanted)| types & wanted == 0)
+        self.bus.lanes[lane]
+            .types()
+            .iter()
+            .zip(mask)
+            .all(|(types, wanted)| types & wanted == 0)
     }
 
     /// Pass over a lane that has nothing for this reader, read or overwritten: all filtered.
@@ -225,7 +242,11 @@ impl Subscription {
     }
 
     /// Fill `out` with events that are there now; how many. `from` makes what `out` holds.
-    pub fn read_batch<T: Copy>(&mut self, out: &mut [T], from: impl Fn(u64, Event) -> T + Copy) -> usize {
+    pub fn read_batch<T: Copy>(
+        &mut self,
+        out: &mut [T],
+        from: impl Fn(u64, Event) -> T + Copy,
+    ) -> usize {
         let mut filled = 0;
         while filled < out.len() {
             let rest = &mut out[filled..];

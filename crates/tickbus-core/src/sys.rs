@@ -151,10 +151,8 @@ pub fn drain(fd: impl AsFd) {
 /// Sleep until `fd` is woken or the time is over.
 pub fn sleep_on(fd: impl AsFd, timeout: Duration) {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let timeout = Timespec {
-        tv_sec: timeout.as_secs() as i64,
-        tv_nsec: i64::from(timeout.subsec_nanos()),
-    };
+    let timeout =
+        Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
     let fd = fd.as_fd();
     // Interrupted by a signal is as good as woken: the caller looks again either way.
     let _ = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout));

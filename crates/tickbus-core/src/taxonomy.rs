@@ -196,7 +196,12 @@ mod tests {
     #[test]
     fn an_unused_metadata_has_no_name() {
         for info in &TABLE {
-            assert_eq!(info.metadata.is_empty(), info.encoding == Encoding::Unused, "{}", info.name);
+            assert_eq!(
+                info.metadata.is_empty(),
+                info.encoding == Encoding::Unused,
+                "{}",
+                info.name
+            );
         }
     }
 

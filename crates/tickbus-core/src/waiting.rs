@@ -6,7 +6,7 @@ use crate::error::BusError;
 use crate::subscription::{Delivered, Subscription};
 use crate::sys;
 use crate::wake::{LONGEST_SLEEP, Wishes};
-use std::os::fd::{BorrowedFd, AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -137,7 +137,15 @@ pub fn wait(
         return Ok(None);
     }
     if sleeper.is_none() {
-        *sleeper = Some(Sleeper::new(subscription.bus())?);
+        match Sleeper::new(subscription.bus()) {
+            Ok(made) => *sleeper = Some(made),
+            // All places taken: nap without one, and look again.
+            Err(BusError::Capacity { .. }) => {
+                std::thread::sleep(SHORTEST_NAP.min(end - began));
+                return Ok(subscription.poll());
+            }
+            Err(error) => return Err(error),
+        }
     }
     let sleeper = sleeper.as_mut().expect("made above");
     if sleeper.arm(&subscription.wishes(), || subscription.has_pending()) {

@@ -142,8 +142,7 @@ impl Sleepers {
     #[inline(never)]
     pub fn wake(&self, event_type: u8, symbol: u32) {
         let types = |i| if i == usize::from(event_type >> 6) { 1 << (event_type & 63) } else { 0 };
-        let published =
-            Wishes { types: std::array::from_fn(types), symbols: 1 << (symbol & 63) };
+        let published = Wishes { types: std::array::from_fn(types), symbols: 1 << (symbol & 63) };
         self.wake_for(&published);
     }
 
@@ -154,9 +153,9 @@ impl Sleepers {
             let number = left.trailing_zeros() as usize;
             left &= left - 1;
             let cells = self.of(number);
-            let wished = (0..4).any(|i| {
-                cells[TYPES + i].load(Ordering::Relaxed) & published.types[i] != 0
-            }) && cells[SYMBOLS].load(Ordering::Relaxed) & published.symbols != 0;
+            let wished = (0..4)
+                .any(|i| cells[TYPES + i].load(Ordering::Relaxed) & published.types[i] != 0)
+                && cells[SYMBOLS].load(Ordering::Relaxed) & published.symbols != 0;
             let bit = 1 << number;
             if wished && self.header[SLEEPING].fetch_and(!bit, Ordering::SeqCst) & bit != 0 {
                 self.ring(number);

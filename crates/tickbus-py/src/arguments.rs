@@ -1,10 +1,12 @@
 //! Python arguments to numbers, with errors that name the argument.
 
-use crate::error::{invalid, naming};
+use crate::error::{invalid, naming, raise};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use tickbus_core::names::BusNames;
+use tickbus_core::lane::layout::MAX_NAME;
+use tickbus_core::names::{BusNames, NamingError};
 use tickbus_core::taxonomy::Category;
+use tickbus_core::topic::valid_name;
 
 /// Number of an event type.
 #[inline(always)]
@@ -24,6 +26,46 @@ pub fn priority(argument: Option<&Bound<'_, PyAny>>, event_type: u8) -> PyResult
         Ok(number) if number <= 2 => Ok(number),
         _ => Err(bad(argument, "priority", "0 normal, 1 high or 2 critical")),
     }
+}
+
+/// 64 bits, 0 when left out.
+#[inline(always)]
+pub fn word(argument: Option<&Bound<'_, PyAny>>, name: &str) -> PyResult<u64> {
+    let Some(argument) = argument else {
+        return Ok(0);
+    };
+    argument
+        .extract::<u64>()
+        .map_err(|_| bad(argument, name, "a number from 0 to 2**64 - 1"))
+}
+
+/// A number of events or bytes.
+pub fn size(argument: &Bound<'_, PyAny>, name: &str) -> PyResult<usize> {
+    argument.extract::<usize>().map_err(|_| {
+        let shown = argument.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string());
+        raise(argument.py(), "InvalidSizeError", format!("{name}={shown} is no size"))
+    })
+}
+
+/// Refuse what cannot be a symbol, without giving it a number.
+pub fn check_symbol(argument: &Bound<'_, PyAny>, names: &BusNames) -> PyResult<()> {
+    match argument.cast::<PyString>() {
+        Ok(text) => check_name(text),
+        Err(_) => symbol(argument, names).map(|_| ()),
+    }
+}
+
+/// Refuse what cannot be a source, likewise.
+pub fn check_source(argument: &Bound<'_, PyAny>, names: &BusNames) -> PyResult<()> {
+    match argument.cast::<PyString>() {
+        Ok(text) => check_name(text),
+        Err(_) => source(argument, names).map(|_| ()),
+    }
+}
+
+fn check_name(text: &Bound<'_, PyString>) -> PyResult<()> {
+    valid_name(text.to_str()?, MAX_NAME)
+        .map_err(|error| naming(text.py(), NamingError::Invalid(error)))
 }
 
 /// Number of a symbol given by name (numbered if new) or number.

@@ -10,17 +10,18 @@ use crate::handle::HandlerHandle;
 use crate::publish::payload_error;
 use crate::publisher::Publisher;
 use crate::symbols::{Cache, SYMBOLS_CACHED};
-use crate::{arguments, rows, tables};
+use crate::{arguments, rows, stats, tables};
 use numpy::{PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::exceptions::{PyKeyError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use pyo3::{PyTraverseError, PyVisit};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tickbus_core::bus::Bus as CoreBus;
-use tickbus_core::event::{Event as CoreEvent, PRIORITIES};
+use tickbus_core::event::Event as CoreEvent;
 use tickbus_core::lane::layout::Sizes;
 use tickbus_core::names::TypeRow;
 use tickbus_core::producer::Producer;
@@ -69,12 +70,31 @@ impl Bus {
         self.with(py, |core| Arc::clone(core.bus.names()))
     }
 
+    /// Number the names of an event and store its payload, after checking all of them.
     #[cold]
-    fn symbol_number(&self, py: Python<'_>, symbol: &Bound<'_, PyAny>) -> PyResult<u32> {
+    fn fill_in(
+        &self,
+        py: Python<'_>,
+        event: &mut CoreEvent,
+        symbol: &Bound<'_, PyAny>,
+        source: Option<&Bound<'_, PyAny>>,
+        payload: Option<&Bound<'_, PyBytes>>,
+    ) -> PyResult<()> {
+        self.check_publishable(py, event)?;
         let names = self.names(py)?;
-        let number = arguments::symbol(symbol, &names)?;
-        self.with(py, |core| core.symbols.put(symbol, number))?;
-        Ok(number)
+        arguments::check_symbol(symbol, &names)?;
+        if let Some(source) = source {
+            arguments::check_source(source, &names)?;
+        }
+        if let Some(payload) = payload {
+            event.metadata = self.store_payload(py, payload.as_bytes())?;
+        }
+        event.symbol = arguments::symbol(symbol, &names)?;
+        event.source = match source {
+            Some(source) => arguments::source(source, &names)?,
+            None => self.with(py, |core| core.default_source)?,
+        };
+        self.with(py, |core| core.symbols.put(symbol, event.symbol))
     }
 }
 
@@ -87,30 +107,37 @@ impl Bus {
     fn py_new(
         py: Python<'_>,
         name: Option<String>,
-        critical_size: Option<usize>,
-        high_size: Option<usize>,
-        normal_size: Option<usize>,
-        payload_bytes: Option<usize>,
+        critical_size: Option<&Bound<'_, PyAny>>,
+        high_size: Option<&Bound<'_, PyAny>>,
+        normal_size: Option<&Bound<'_, PyAny>>,
+        payload_bytes: Option<&Bound<'_, PyAny>>,
         allow_nan: bool,
         critical_timeout_s: f64,
         source: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bus> {
-        let explicit = [critical_size, high_size, normal_size, payload_bytes]
-            .iter()
-            .any(Option::is_some);
+        let size = |argument: Option<&Bound<'_, PyAny>>, name| {
+            argument.map(|argument| arguments::size(argument, name)).transpose()
+        };
+        let cells = |bytes: usize| bytes.div_ceil(8).next_power_of_two().max(64);
+        let asked = [
+            size(normal_size, "normal_size")?,
+            size(high_size, "high_size")?,
+            size(critical_size, "critical_size")?,
+            size(payload_bytes, "payload_bytes")?.map(cells),
+        ];
         let sizes = Sizes {
             lanes: [
-                normal_size.unwrap_or(1 << 16),
-                high_size.unwrap_or(1 << 16),
-                critical_size.unwrap_or(1 << 12),
+                asked[0].unwrap_or(1 << 16),
+                asked[1].unwrap_or(1 << 16),
+                asked[2].unwrap_or(1 << 12),
             ],
-            payload_cells: payload_bytes.unwrap_or(1 << 20).div_ceil(8).next_power_of_two().max(64),
+            payload_cells: asked[3].unwrap_or(1 << 17),
         };
         let patience = Duration::try_from_secs_f64(critical_timeout_s).map_err(|_| {
             invalid(py, format!("critical_timeout_s={critical_timeout_s} is no number of seconds"))
         })?;
         let bus = match &name {
-            Some(name) => CoreBus::named(name, sizes, explicit),
+            Some(name) => CoreBus::named(name, sizes, &asked),
             None => CoreBus::private(sizes),
         }
         .map_err(|error| error::of(py, error))?;
@@ -132,6 +159,17 @@ impl Bus {
             bus,
         };
         Ok(Bus { core: GilCell::new(Some(core)), name })
+    }
+
+    // A handler that publishes holds its bus, and the bus its handler: the collector has to know.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let traverse =
+            |core: &Option<Core>| core.as_ref().map(|core| core.handlers.traverse(&visit));
+        self.core.visit(&visit, traverse).flatten().unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self) {
+        Python::attach(|py| self.close(py));
     }
 
     /// Name of a shared bus; ``None`` for a private one.
@@ -163,7 +201,7 @@ impl Bus {
     ///     InvalidEventError: A field is out of range, or the type is not registered.
     ///     BackpressureError: The critical lane is full and stayed full; the event is not published.
     ///     StalledError: A stopped process blocks the lane; the event is not published.
-    #[pyo3(signature = (event_type, symbol, value, *, metadata=0, source=None, priority=None,
+    #[pyo3(signature = (event_type, symbol, value, *, metadata=None, source=None, priority=None,
                         timestamp=None, payload=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn publish(
@@ -172,38 +210,38 @@ impl Bus {
         event_type: &Bound<'_, PyAny>,
         symbol: &Bound<'_, PyAny>,
         value: f64,
-        metadata: u64,
+        metadata: Option<&Bound<'_, PyAny>>,
         source: Option<&Bound<'_, PyAny>>,
         priority: Option<&Bound<'_, PyAny>>,
-        timestamp: Option<u64>,
+        timestamp: Option<&Bound<'_, PyAny>>,
         payload: Option<&Bound<'_, PyBytes>>,
     ) -> PyResult<u64> {
         let number = arguments::event_type(event_type)?;
-        let priority = arguments::priority(priority, number)?;
-        let timestamp = timestamp.filter(|given| *given != 0).unwrap_or_else(now_ns);
-        let known = self.with(py, |core| {
-            let ok = core.is_registered(number) && (core.allow_nan || !value.is_nan());
-            (ok, core.symbols.get(symbol), core.default_source)
-        })?;
-        let (ok, cached, default_source) = known;
-        if !ok {
-            return Err(self.not_publishable(py, number, value));
+        let mut event = CoreEvent {
+            timestamp: arguments::word(timestamp, "timestamp")?,
+            event_type: number,
+            priority: arguments::priority(priority, number)?,
+            source: 0,
+            symbol: 0,
+            value,
+            metadata: arguments::word(metadata, "metadata")?,
+        };
+        if event.timestamp == 0 {
+            event.timestamp = now_ns();
         }
-        let symbol = match cached {
-            Some(number) => number,
-            None => self.symbol_number(py, symbol)?,
-        };
-        let source = match source {
-            None => default_source,
-            Some(source) => arguments::source(source, self.names(py)?.as_ref())?,
-        };
-        let metadata = match payload {
-            None => metadata,
-            Some(payload) => self.store_payload(py, payload.as_bytes())?,
-        };
-        let event =
-            CoreEvent { timestamp, event_type: number, priority, source, symbol, value, metadata };
-        self.publish_core(py, &event)
+        if source.is_some() || payload.is_some() {
+            self.fill_in(py, &mut event, symbol, source, payload)?;
+            return self.publish_core(py, &event);
+        }
+        // The usual case in one go: no name to look up that was not used before.
+        let attempt = self.with(py, |core| core.attempt_symbol(&mut event, symbol))?;
+        match attempt {
+            Some(attempt) => self.conclude(py, &event, attempt),
+            None => {
+                self.fill_in(py, &mut event, symbol, source, payload)?;
+                self.publish_core(py, &event)
+            }
+        }
     }
 
     /// Publish an event made by hand or taken from a bus; its id. Names are translated.
@@ -213,16 +251,8 @@ impl Bus {
     fn publish_event(&self, py: Python<'_>, event: &Bound<'_, Event>) -> PyResult<u64> {
         let mut core = event.get().core();
         let from = event.get().table();
-        let ok = self.with(py, |this| {
-            (
-                this.is_registered(core.event_type) && (this.allow_nan || !core.value.is_nan()),
-                this.table,
-            )
-        })?;
-        if !ok.0 {
-            return Err(self.not_publishable(py, core.event_type, core.value));
-        }
-        if from != ok.1 {
+        self.check_publishable(py, &core)?;
+        if from != self.with(py, |this| this.table)? {
             let names = self.names(py)?;
             if let Some(text) = tables::symbol(py, from, core.symbol) {
                 core.symbol = arguments::symbol(text.bind(py), &names)?;
@@ -292,7 +322,7 @@ impl Bus {
         let (registered, default_source, allow_nan) = this
             .with(py, |core| (core.is_registered(number), core.default_source, core.allow_nan))?;
         if !registered {
-            return Err(this.not_publishable(py, number, 0.0));
+            return Err(this.not_registered(py, number));
         }
         let event = CoreEvent {
             event_type: number,
@@ -433,30 +463,7 @@ impl Bus {
     /// Lanes with their counters, names, participants; what ``tickbus.Bus.stats`` builds on.
     fn _stats(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
         let (bus, published) = self.with(py, |core| (Arc::clone(&core.bus), core.published))?;
-        // Whoever looks at the figures wants the dead out of them.
-        bus.reap().map_err(|error| error::of(py, error))?;
-        let lanes = PyDict::new(py);
-        for priority in PRIORITIES.into_iter().rev() {
-            let number = priority as usize;
-            let lane = PyDict::new(py);
-            lane.set_item("published", bus.lanes()[number].tail())?;
-            lane.set_item("capacity", bus.lanes()[number].size())?;
-            for (name, value) in bus.counters(number) {
-                lane.set_item(name, value)?;
-            }
-            lanes.set_item(priority.name(), lane)?;
-        }
-        let (participants, subscriptions) = bus.population();
-        let (symbols, sources) = bus.names().counts();
-        let stats = PyDict::new(py);
-        stats.set_item("name", &self.name)?;
-        stats.set_item("lanes", lanes)?;
-        stats.set_item("participants", participants)?;
-        stats.set_item("readers", subscriptions)?;
-        stats.set_item("symbols", symbols)?;
-        stats.set_item("sources", sources)?;
-        stats.set_item("published_here", published)?;
-        Ok(stats.unbind())
+        stats::of(py, &bus, self.name.as_deref(), published)
     }
 
     /// Leave the bus. Its subscriptions end; the last to leave a named bus removes it. Safe to

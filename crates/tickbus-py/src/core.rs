@@ -52,6 +52,25 @@ impl Core {
         }
     }
 
+    /// Publish an event whose symbol was used before, from the bus's own source. `None` when something
+    /// has to be looked up or refused: nothing has happened then.
+    #[inline(always)]
+    pub fn attempt_symbol(
+        &mut self,
+        event: &mut CoreEvent,
+        symbol: &Bound<'_, PyAny>,
+    ) -> Option<Attempt> {
+        event.symbol = self.symbols.get(symbol)?;
+        event.source = self.default_source;
+        self.may_publish(event).then(|| self.attempt(event, None))
+    }
+
+    /// Whether type and value are ones this bus publishes.
+    #[inline(always)]
+    pub fn may_publish(&mut self, event: &CoreEvent) -> bool {
+        self.is_registered(event.event_type) && (self.allow_nan || !event.value.is_nan())
+    }
+
     /// Whether events of this type may be published.
     #[inline(always)]
     pub fn is_registered(&mut self, number: u8) -> bool {

@@ -7,6 +7,7 @@
 
 use crate::event::Event;
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -49,6 +50,11 @@ impl Handlers {
         handler.active.set(false);
         self.all.retain(|other| !Rc::ptr_eq(other, handler));
         self.rebuild();
+    }
+
+    /// Show the collector the handlers, each once.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.all.iter().try_for_each(|handler| visit.call(&handler.callable))
     }
 
     pub fn all(&self) -> &[Rc<Handler>] {

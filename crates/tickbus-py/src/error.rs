@@ -50,12 +50,12 @@ pub fn of(py: Python<'_>, error: BusError) -> PyErr {
             "BusOwnerError",
             format!("{path} belongs to user {uid}; a bus is open to its owner only"),
         ),
-        BusError::Sizes { asked, found } => raise(
+        BusError::Sizes { what, asked, found } => raise(
             py,
             "LayoutError",
             format!(
-                "the bus exists with lane sizes (normal, high, critical) {found:?}, asked for \
-                 {asked:?}; leave the sizes out to attach to it as it is"
+                "the bus exists with {found} for {what}, not {asked}; leave the sizes out to attach \
+                 to it as it is"
             ),
         ),
         BusError::LaneSize { size } => raise(

@@ -116,30 +116,31 @@ impl Event {
         ("event_type", "symbol", "value", "metadata");
 
     #[new]
-    #[pyo3(signature = (event_type, symbol, value, *, metadata=0, source=None, priority=None, timestamp=0))]
+    #[pyo3(signature = (event_type, symbol, value, *, metadata=None, source=None, priority=None, timestamp=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn py_new(
         py: Python<'_>,
         event_type: &Bound<'_, PyAny>,
         symbol: &Bound<'_, PyAny>,
         value: f64,
-        metadata: u64,
+        metadata: Option<&Bound<'_, PyAny>>,
         source: Option<&Bound<'_, PyAny>>,
         priority: Option<&Bound<'_, PyAny>>,
-        timestamp: u64,
+        timestamp: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Event> {
         let names =
             tickbus_core::bus::process_names().map_err(|error| crate::error::of(py, error))?;
         let table = tables::add(py, names);
         let event_type = arguments::event_type(event_type)?;
+        arguments::check_symbol(symbol, names)?;
         let event = CoreEvent {
-            timestamp,
+            timestamp: arguments::word(timestamp, "timestamp")?,
             event_type,
             priority: arguments::priority(priority, event_type)?,
             source: source.map_or(Ok(0), |source| arguments::source(source, names))?,
             symbol: arguments::symbol(symbol, names)?,
             value,
-            metadata,
+            metadata: arguments::word(metadata, "metadata")?,
         };
         Ok(Event::new(&event, UNPUBLISHED, table))
     }

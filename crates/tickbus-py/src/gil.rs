@@ -7,7 +7,7 @@
 #[cfg(Py_GIL_DISABLED)]
 compile_error!("tickbus relies on the GIL: build it for an interpreter that has one");
 
-use pyo3::Python;
+use pyo3::{PyVisit, Python};
 use std::cell::{Cell, UnsafeCell};
 
 /// A value that only the thread holding the GIL touches.
@@ -45,6 +45,18 @@ impl<T> GilCell<T> {
         let result = access(unsafe { &mut *self.value.get() });
         drop(release);
         Some(result)
+    }
+
+    /// Look at the value for the garbage collector, which calls with the GIL held but hands out no
+    /// token for it: its visitor stands for that. `None` when the value is in use.
+    pub fn visit<R>(&self, _visit: &PyVisit<'_>, look: impl FnOnce(&T) -> R) -> Option<R> {
+        if self.busy.get() {
+            return None;
+        }
+        #[expect(unsafe_code, reason = "as above")]
+        // SAFETY: a collection runs in the thread that holds the GIL, and `busy` says that no
+        // reference exists; `look` only reads and visits, which runs no Python code.
+        Some(look(unsafe { &*self.value.get() }))
     }
 
     /// Access the value.

@@ -4,6 +4,7 @@ use crate::bus::Bus;
 use crate::dispatch::Handler;
 use crate::gil::GilCell;
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 use std::rc::Rc;
 
 /// A registered inline handler.
@@ -15,6 +16,10 @@ pub struct HandlerHandle {
 
 #[pymethods]
 impl HandlerHandle {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.bus)
+    }
+
     /// The handler itself.
     #[getter]
     fn handler(&self, py: Python<'_>) -> Py<PyAny> {

@@ -7,6 +7,7 @@
 //! - [`exchange`]: venue frames
 //! - [`rows`]: events as NumPy arrays
 //! - [`arguments`], [`symbols`], [`tables`]: names to numbers and back
+//! - [`stats`]: figures of a bus
 //! - [`error`]: core errors as Python exceptions
 //! - [`gil`], [`fork`]: state that the GIL guards, and handles that a fork makes void
 
@@ -25,6 +26,7 @@ mod publisher;
 mod reader;
 mod rows;
 mod sleeper;
+mod stats;
 mod subscription;
 mod symbols;
 mod tables;

@@ -21,6 +21,12 @@ impl Bus {
     #[inline(always)]
     pub fn publish_core(&self, py: Python<'_>, event: &CoreEvent) -> PyResult<u64> {
         let attempt = self.with(py, |core| core.attempt(event, None))?;
+        self.conclude(py, event, attempt)
+    }
+
+    /// Do what an attempt to publish left to do: run handlers, or wait and try again.
+    #[inline(always)]
+    pub fn conclude(&self, py: Python<'_>, event: &CoreEvent, attempt: Attempt) -> PyResult<u64> {
         match attempt {
             Attempt::Published(id, None) => Ok(id),
             Attempt::Published(id, Some(route)) => {
@@ -140,11 +146,20 @@ impl Bus {
         Ok(())
     }
 
-    #[cold]
-    pub fn not_publishable(&self, py: Python<'_>, number: u8, value: f64) -> PyErr {
-        if value.is_nan() {
-            return invalid(py, "value=nan is not published; open the bus with allow_nan=True to");
+    /// Refuse an event of an unregistered type, or with a NaN that this bus does not publish.
+    pub fn check_publishable(&self, py: Python<'_>, event: &CoreEvent) -> PyResult<()> {
+        if self.with(py, |core| core.may_publish(event))? {
+            return Ok(());
         }
+        if self.with(py, |core| core.is_registered(event.event_type))? {
+            Err(invalid(py, "value=nan is not published; open the bus with allow_nan=True to"))
+        } else {
+            Err(self.not_registered(py, event.event_type))
+        }
+    }
+
+    #[cold]
+    pub fn not_registered(&self, py: Python<'_>, number: u8) -> PyErr {
         invalid(
             py,
             format!("event_type={number} is not registered; see EventType and Bus.register_type"),

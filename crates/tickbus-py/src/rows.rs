@@ -2,7 +2,8 @@
 
 use crate::error::invalid;
 use numpy::{
-    Element, PyArray1, PyArrayDescr, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods,
+    Element, PyArray1, PyArrayDescr, PyArrayDescrMethods, PyArrayMethods, PyUntypedArray,
+    PyUntypedArrayMethods,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -56,6 +57,9 @@ unsafe impl Element for Row {
 pub fn of<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, PyArray1<Row>>> {
     let py = object.py();
     if let Ok(array) = object.cast::<PyArray1<Row>>() {
+        if !array.data().is_aligned() {
+            return Err(invalid(py, "events is not aligned to 8 bytes; use events.copy()"));
+        }
         return Ok(array);
     }
     let Ok(array) = object.cast::<PyUntypedArray>() else {

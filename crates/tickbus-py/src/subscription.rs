@@ -11,6 +11,7 @@ use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use pyo3::{PyTraverseError, PyVisit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -100,9 +101,10 @@ impl Subscription {
 
     /// The object of a delivered event.
     fn hand_out(&self, py: Python<'_>, delivered: &Delivered) -> PyResult<Py<Event>> {
-        match self.with(py, |reader| reader.refill(py, delivered))? {
-            Some(object) => Ok(object),
-            None => self.make(py, delivered),
+        // Closed meanwhile, the event is still the caller's, but there is nothing to keep it in.
+        match self.with(py, |reader| reader.refill(py, delivered)) {
+            Ok(Some(object)) => Ok(object),
+            Ok(None) | Err(_) => self.make(py, delivered),
         }
     }
 
@@ -112,7 +114,7 @@ impl Subscription {
         let id = id_of(*sequence, usize::from(event.priority));
         let object = Py::new(py, Event::new(event, id, self.table))?;
         let kept = object.clone_ref(py);
-        let dropped = self.with(py, |reader| reader.spares[0].replace(kept))?;
+        let dropped = self.with(py, |reader| reader.spares[0].replace(kept));
         drop(dropped);
         Ok(object)
     }
@@ -141,9 +143,14 @@ impl Subscription {
                 (reader, outcome)
             });
             let closing = self.closing.load(Ordering::Acquire);
-            let rest = if closing { State::Closed } else { State::Open(reader) };
-            let unused = self.state.with(py, |state| std::mem::replace(state, rest));
-            drop(unused);
+            let rest = if closing {
+                // Before anybody can see that it is closed: its places may be given to others then.
+                drop(reader);
+                State::Closed
+            } else {
+                State::Open(reader)
+            };
+            self.state.with(py, |state| *state = rest);
             if let Some(delivered) = outcome.map_err(|error| error::of(py, error))? {
                 return Ok(Some(delivered));
             }
@@ -199,6 +206,7 @@ impl Subscription {
         let given = patterns;
         let patterns: Vec<&str> = given.iter().map(String::as_str).collect();
         let start = start_of(py, start)?;
+        start.check(&core_bus).map_err(|error| error::of(py, error))?;
         // Who asks for risk or critical events is someone those events must not be lost to.
         let wants_critical = || -> PyResult<bool> {
             let matcher = Matcher::compile(&patterns, core_bus.names().as_ref())
@@ -228,6 +236,10 @@ impl Subscription {
             observer,
             patterns: given,
         })
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.bus)
     }
 
     /// The next event; ``None`` when none comes within ``timeout_s`` seconds (0: look once, None:
@@ -431,9 +443,12 @@ impl Subscription {
             State::Open(_) => Some(std::mem::replace(state, State::Closed)),
             State::Waiting | State::Closed => None,
         });
-        if forked_since(self.forks) {
-            // The parent's registration is not ours to free.
-            std::mem::forget(open);
+        drop(open);
+        // Whoever waits has the reader; when this returns, nobody reads any more.
+        while !forked_since(self.forks)
+            && self.state.with(py, |state| matches!(state, State::Waiting))
+        {
+            py.detach(|| std::thread::sleep(Duration::from_micros(200)));
         }
     }
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,6 +53,8 @@ def child(target: Callable[..., None], *arguments: Any) -> Iterator[Callable[[],
 
 
 def _main(target: Callable[..., None], link: Any, arguments: tuple[Any, ...]) -> None:
+    # Ctrl-C goes to the whole group; the publisher ends its reader itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         target(link.send, *arguments)
     except Exception as error:

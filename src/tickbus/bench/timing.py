@@ -2,8 +2,9 @@
 How a hot loop is timed: `timeit` compiles it, names are locals, the empty loop is subtracted.
 
 A loop is run in short slices, and the fastest slice counts: the others were interrupted by what
-else runs on the machine (`timeit`'s own advice). Every contender of a job goes through `Loop`, so all pay the same loop and the same name look-ups.
-Garbage collection is off while timing (it would fall on whoever happens to run), on in between.
+else runs on the machine (`timeit`'s own advice). Every contender of a job goes through `Loop`, so
+all pay the same loop and the same name look-ups. Garbage collection is off while timing (it would
+fall on whoever happens to run), on in between.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ class Loop:
         """Nanoseconds per run of the statement, the empty loop subtracted."""
         each = max(1, count // SLICES)
         return max(0.0, (_fastest(self._timer, each) - _fastest(_EMPTY, each)) * 1e9 / each)
+
+
+def fastest_slice(times_ns: list[int]) -> float:
+    """Mean of the fastest of `SLICES` stretches of *times_ns*, for work that is timed piece by piece."""
+    each = max(1, len(times_ns) // SLICES)
+    slices = (times_ns[first : first + each] for first in range(0, len(times_ns) - each + 1, each))
+    return min(sum(one) / each for one in slices)
 
 
 _EMPTY = Timer("pass")

@@ -2,8 +2,8 @@
 `tickbus bench [JOB ...]`: measure tickbus on this machine, with ``--peers`` beside what else is installed.
 
 The table goes to stdout, progress to stderr. Exit code: 0 when everything asked for was measured,
-1 when a contender failed its behaviour check or raised, 2 for a wrong use or a debug build. A
-missed target is reported, not an error: the figures of a busy machine are still its figures.
+1 when a contender failed its behaviour check or raised, 2 for a wrong use or a debug build, 130
+after Ctrl-C. A missed target is reported, not an error: the figures of a busy machine are still its figures.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
         return _refuse(f"no such job: {', '.join(unknown)}; there are {', '.join(job.name for job in JOBS)}")
     if _native.DEBUG_BUILD:
         return _refuse("this is a debug build of tickbus; build it with --release to measure it")
+    for path in (args.json, args.plot):
+        # Asked before minutes are spent, not after.
+        if path not in (None, "-") and not Path(path).parent.is_dir():
+            return _refuse(f"no such folder: {Path(path).parent}")
     try:
         histogram.require()
         if args.plot is not None:
@@ -63,7 +67,12 @@ def run(args: argparse.Namespace) -> int:
     options = Options(quick=args.quick, peers=args.peers, repeats=repeats)
     wanted = [job for job in JOBS if not args.jobs or job.name in args.jobs]
     machine = machine_record.describe()
-    outcome = runner.run(wanted, options, _progress)
+    try:
+        outcome = runner.run(wanted, options, _progress)
+    except KeyboardInterrupt:
+        _clear_progress()
+        print("tickbus bench: interrupted, nothing is reported", file=sys.stderr)
+        return 130
     _clear_progress()
 
     document = report.to_json(outcome, machine, vars(options))

@@ -121,7 +121,15 @@ fn checksum(words: &[u64]) -> u64 {
 fn described(sizes: &Sizes) -> [u64; 7] {
     let [normal, high, critical] = sizes.lanes.map(|size| size as u64);
     let cells = Layout::of(sizes).cells as u64;
-    [VERSION, cells, normal, high, critical, sizes.payload_cells as u64, crate::sys::boot_id()]
+    [
+        VERSION,
+        cells,
+        normal,
+        high,
+        critical,
+        sizes.payload_cells as u64,
+        crate::sys::boot_id(),
+    ]
 }
 
 /// Write the header of a new bus.
@@ -198,8 +206,15 @@ mod tests {
     fn regions_do_not_overlap() {
         let layout = Layout::of(&SIZES);
         let mut regions = vec![
-            layout.header, layout.participants, layout.staging, layout.readers, layout.sleepers,
-            layout.types, layout.sources, layout.symbols, layout.payloads,
+            layout.header,
+            layout.participants,
+            layout.staging,
+            layout.readers,
+            layout.sleepers,
+            layout.types,
+            layout.sources,
+            layout.symbols,
+            layout.payloads,
         ];
         regions.extend(layout.controls.iter().chain(&layout.stamps).chain(&layout.events));
         regions.sort_by_key(|region| region.at);

@@ -89,7 +89,9 @@ pub enum Peek {
     /// Nothing published there yet.
     Empty,
     /// Overwritten; the oldest event still there is `oldest` or later.
-    Lapped { oldest: u64 },
+    Lapped {
+        oldest: u64,
+    },
 }
 
 /// A lane, seen by one process.
@@ -229,7 +231,10 @@ impl Lane {
             } else if seen.laps() <= lap {
                 let owner = seen.owner().unwrap_or(0);
                 *local_tail = next;
-                return Err(Blocked::Unfinished { owner, sequence: next.saturating_sub(self.size()) });
+                return Err(Blocked::Unfinished {
+                    owner,
+                    sequence: next.saturating_sub(self.size()),
+                });
             } else {
                 // Somebody published here, maybe laps ago: go on behind it.
                 next = ((seen.laps() - 1) << self.shift | self.slot(next) as u64) + seen.stride();
@@ -310,7 +315,8 @@ impl Lane {
     /// Whether the claim that wrote `sequence` has been completed.
     pub fn is_finished(&self, sequence: u64) -> bool {
         let seen = self.stamp(sequence, Ordering::Acquire);
-        seen.laps() > self.lap(sequence) + 1 || (seen.laps() == self.lap(sequence) + 1 && seen.is_done())
+        seen.laps() > self.lap(sequence) + 1
+            || (seen.laps() == self.lap(sequence) + 1 && seen.is_done())
     }
 
     /// Oldest sequence that can still be read, now.
@@ -397,12 +403,7 @@ impl Lane {
     /// Copy events from `first` on into `out` while they are there and done, at most to the end of
     /// the ring; how many. Zero says nothing: ask [`Lane::read`] why.
     #[inline]
-    pub fn read_run<T>(
-        &self,
-        first: u64,
-        out: &mut [T],
-        from: impl Fn(u64, Words) -> T,
-    ) -> usize {
+    pub fn read_run<T>(&self, first: u64, out: &mut [T], from: impl Fn(u64, Words) -> T) -> usize {
         let done = Stamp::done(self.lap(first));
         let slot = self.slot(first);
         let end = (slot + out.len()).min(self.stamps.len());
@@ -416,14 +417,12 @@ impl Lane {
             *place = from(first + copied as u64, load_words(event, 0));
             copied += 1;
         }
-        // One look at the first stamp vouches for all: claims are in order, and a claim writes
-        // events only after it has marked every slot, so no later slot was overwritten before the
-        // first one's stamp changed.
+        // Each slot is vouched for by its own stamp: its mark precedes its event. The first one's
+        // would not do for all: it may be an interior that its claimant has yet to mark, while the
+        // owner of the next claim is already writing (`tests/loom_ring.rs` has the case).
         fence(Ordering::Acquire);
-        if copied > 0 && self.stamp(first, Ordering::Relaxed) != done {
-            return 0;
-        }
-        copied
+        let unchanged = |stamp: &&AtomicU64| stamp.load(Ordering::Relaxed) == done.0;
+        self.stamps[slot..slot + copied].iter().take_while(unchanged).count()
     }
 
     /// Finish the claim of a dead producer that `sequence` belongs to.

@@ -112,7 +112,11 @@ mod tests {
         assert_eq!(Stamp::done(lap).state(), State::Done);
         assert_eq!(Stamp::head(lap, 255, 64).state(), State::Head { owner: 255, len: 64 });
         assert_eq!(Stamp::body(lap, 7, 63).state(), State::Body { owner: 7, index: 63 });
-        for stamp in [Stamp::done(lap), Stamp::head(lap, 255, 64), Stamp::body(lap, 7, 63)] {
+        for stamp in [
+            Stamp::done(lap),
+            Stamp::head(lap, 255, 64),
+            Stamp::body(lap, 7, 63),
+        ] {
             assert_eq!(stamp.laps(), lap + 1);
         }
     }

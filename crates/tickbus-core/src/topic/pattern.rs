@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::name::{NameError, quoted, valid_name};
 use super::{Names, TypeMask, has, listed};
+use crate::lane::layout::MAX_NAME;
 use crate::taxonomy::{CATEGORIES, Category};
 
 /// The levels of a topic, in their order.
@@ -326,7 +327,7 @@ fn parse_symbol(text: &str, found: &str) -> Result<SymbolRule, PatternError> {
 
 /// The characters only: how long a name may be, the tables say when they give its id.
 fn check_name(text: &str, level: Level, found: &str) -> Result<(), PatternError> {
-    valid_name(found, usize::MAX).map_err(|error| PatternError::BadName {
+    valid_name(found, MAX_NAME).map_err(|error| PatternError::BadName {
         pattern: text.to_owned(),
         level,
         error,

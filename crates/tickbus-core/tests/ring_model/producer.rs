@@ -302,12 +302,17 @@ pub fn step(config: &Config, state: &State, p: usize) -> Result<Option<State>, B
 
 /// Go on looking for free slots, or stop when there are enough.
 fn free_run(config: &Config, state: &State, p: usize, run: At) -> At {
-    let most = wanted(config, state, p).min(config.slots);
+    let most = |next: u8| {
+        let slots = if config.round { config.slots } else { config.slots - next % config.slots };
+        wanted(config, state, p).min(slots)
+    };
     match run {
         At::FreeRun { next, seen, .. } if config.mutant == Mutant::NoFreeRun => {
-            At::Room { next, seen, len: most }
+            At::Room { next, seen, len: most(next) }
         }
-        At::FreeRun { next, seen, found } if found == most => At::Room { next, seen, len: found },
+        At::FreeRun { next, seen, found } if found == most(next) => {
+            At::Room { next, seen, len: found }
+        }
         longer => longer,
     }
 }

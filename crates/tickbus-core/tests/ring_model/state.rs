@@ -120,6 +120,9 @@ pub struct Config {
     pub kills: u8,
     /// The last producer comes late, under the number of a dead one.
     pub successor: bool,
+    /// Claims may go round the end of the ring. The lane cuts them there, to copy faster; the
+    /// protocol does not need it.
+    pub round: bool,
     pub mutant: Mutant,
 }
 

@@ -51,17 +51,12 @@ static void event_dealloc(PyObject *self) {
     else PyObject_Free(self);
 }
 
-static inline PyObject *event_new(const Record *record) {
-    Event *event;
-    if (kept_count) {
-        event = kept[--kept_count];
-        PyObject_Init((PyObject *)event, &EventType);
-    } else {
-        event = PyObject_New(Event, &EventType);
-        if (!event) return NULL;
-    }
-    event->record = *record;
-    return (PyObject *)event;
+/* Its record is the caller's to fill. */
+static inline Event *event_new(void) {
+    if (!kept_count) return PyObject_New(Event, &EventType);
+    Event *event = kept[--kept_count];
+    PyObject_Init((PyObject *)event, &EventType);
+    return event;
 }
 
 static PyMemberDef event_members[] = {
@@ -82,44 +77,57 @@ static PyTypeObject EventType = {
 
 /* ---- publish ---- */
 
+typedef struct {
+    uint64_t kind_symbol;
+    double value;
+} Arguments;
+
 /* Returns 0 with an exception set when the arguments are not (int, int, float). */
-static inline int read_arguments(PyObject *const *args, Py_ssize_t count, Record *record) {
+static inline int read_arguments(PyObject *const *args, Py_ssize_t count, Arguments *read) {
     if (count != 3) {
         PyErr_SetString(PyExc_TypeError, "publish(event_type, symbol, value)");
         return 0;
     }
     long kind = PyLong_AsLong(args[0]), symbol = PyLong_AsLong(args[1]);
-    double value = PyFloat_AsDouble(args[2]);
-    if (PyErr_Occurred()) return 0;
-    *record = (Record){.event_type = (uint8_t)kind, .symbol = (uint32_t)symbol, .value = value};
-    return 1;
+    read->value = PyFloat_AsDouble(args[2]);
+    read->kind_symbol = (uint64_t)(uint8_t)kind | (uint64_t)(uint32_t)symbol << 32;
+    return !PyErr_Occurred();
+}
+
+/* Word by word from registers: a struct made on the stack and copied as one vector waits for its
+   own narrower stores, which in one process of ten cost another 20 ns. */
+static inline void store(Record *record, Arguments read, uint64_t timestamp) {
+    memcpy(&record->timestamp, &timestamp, 8);
+    memcpy(&record->event_type, &read.kind_symbol, 8);
+    memcpy(&record->value, &read.value, 8);
+    record->metadata = 0;
 }
 
 static PyObject *publish(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    Record record;
-    if (!read_arguments(args, count, &record)) return NULL;
-    ring[written++ & MASK] = record;
+    Arguments read;
+    if (!read_arguments(args, count, &read)) return NULL;
+    store(&ring[written++ & MASK], read, 0);
     Py_RETURN_NONE;
 }
 
 static PyObject *publish_stamped(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    Record record;
-    if (!read_arguments(args, count, &record)) return NULL;
-    record.timestamp = now();
-    ring[written++ & MASK] = record;
+    Arguments read;
+    if (!read_arguments(args, count, &read)) return NULL;
+    store(&ring[written++ & MASK], read, now());
     Py_RETURN_NONE;
 }
 
 /* Store, build the event once, call every handler with it. */
 static PyObject *dispatch(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    Record record;
-    if (!read_arguments(args, count, &record)) return NULL;
-    if (stamp) record.timestamp = now();
-    ring[written++ & MASK] = record;
-    PyObject *event = event_new(&record);
+    Arguments read;
+    if (!read_arguments(args, count, &read)) return NULL;
+    uint64_t timestamp = stamp ? now() : 0;
+    store(&ring[written++ & MASK], read, timestamp);
+    Event *event = event_new();
     if (!event) return NULL;
+    store(&event->record, read, timestamp);
     for (Py_ssize_t i = 0; i < handler_count; i++) {
-        PyObject *result = PyObject_CallOneArg(handlers[i], event);
+        PyObject *result = PyObject_CallOneArg(handlers[i], (PyObject *)event);
         if (!result) { Py_DECREF(event); return NULL; }
         Py_DECREF(result);
     }
@@ -149,9 +157,10 @@ static PyObject *drain(PyObject *self, PyObject *argument) {
     PyObject *list = PyList_New(most);
     if (!list) return NULL;
     for (Py_ssize_t i = 0; i < most; i++) {
-        PyObject *event = event_new(&ring[taken++ & MASK]);
+        Event *event = event_new();
         if (!event) { Py_DECREF(list); return NULL; }
-        PyList_SET_ITEM(list, i, event);
+        event->record = ring[taken++ & MASK];
+        PyList_SET_ITEM(list, i, (PyObject *)event);
     }
     return list;
 }
@@ -195,23 +204,6 @@ static PyObject *rewind_reader(PyObject *self, PyObject *argument) {
     Py_RETURN_NONE;
 }
 
-/* C loop -> Python callback: what a handler costs whoever calls it. Returns ns for all calls. */
-static PyObject *call_back(PyObject *self, PyObject *args) {
-    PyObject *handler;
-    Py_ssize_t calls;
-    if (!PyArg_ParseTuple(args, "On", &handler, &calls)) return NULL;
-    uint64_t start = now();
-    for (Py_ssize_t i = 0; i < calls; i++) {
-        PyObject *event = event_new(&ring[i & MASK]);
-        if (!event) return NULL;
-        PyObject *result = PyObject_CallOneArg(handler, event);
-        Py_DECREF(event);
-        if (!result) return NULL;
-        Py_DECREF(result);
-    }
-    return PyLong_FromUnsignedLongLong(now() - start);
-}
-
 static PyMethodDef methods[] = {
     {"publish", (PyCFunction)(void *)publish, METH_FASTCALL, NULL},
     {"publish_stamped", (PyCFunction)(void *)publish_stamped, METH_FASTCALL, NULL},
@@ -221,7 +213,6 @@ static PyMethodDef methods[] = {
     {"publish_batch", publish_batch, METH_O, NULL},
     {"read_batch", read_batch, METH_O, NULL},
     {"rewind", rewind_reader, METH_O, NULL},
-    {"call_back", call_back, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

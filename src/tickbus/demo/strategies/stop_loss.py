@@ -1,0 +1,1 @@
+../../../../examples/stop_loss.py

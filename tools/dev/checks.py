@@ -1,0 +1,70 @@
+"""
+The commands that check the code, in the order of ``./dev test``: cheap ones first.
+
+The bindings are linked against no Python (an extension module finds it where it is loaded), so
+``cargo test`` leaves them out; their tests are in Python. The loom models are compiled with another
+configuration of the same crate and keep a target folder of their own, or each would undo the
+other's build.
+"""
+
+from dev import extension
+from dev.machine import ROOT
+from dev.steps import Step
+from dev.virtualenv import PYTHON
+
+STUBTEST_ALLOWLIST = "tests/typing/stubtest-allowlist.txt"
+#: Interleavings with more forced switches than this find few further faults for much more time.
+LOOM_PREEMPTIONS_IN_TESTS = 2
+
+
+def _python(name: str, *arguments: str, needs: str | None = None) -> Step:
+    return Step(name, [str(PYTHON), "-m", *arguments], needs=needs)
+
+
+def lint() -> list[Step]:
+    """Formatting and lint, Rust then Python. Needs no build."""
+    return [
+        Step("rustfmt", ["cargo", "fmt", "--all", "--check"]),
+        Step("clippy", ["cargo", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        _python("ruff check", "ruff", "check"),
+        _python("ruff format", "ruff", "format", "--check"),
+    ]
+
+
+def types() -> list[Step]:
+    """What an editor infers, and that the stubs say what the native module does."""
+    # Which native classes cannot share a subclass (@disjoint_base) is a fact about their memory, and
+    # nobody derives from two of them.
+    stubtest = ["mypy.stubtest", "tickbus._native", "--ignore-disjoint-bases"]
+    stubtest += ["--mypy-config-file", "pyproject.toml"]
+    return [
+        _python("mypy", "mypy"),
+        _python("stubtest", *stubtest, "--allowlist", STUBTEST_ALLOWLIST, needs="build"),
+    ]
+
+
+def rust_tests(*, release: bool = False) -> Step:
+    """The core's tests: unit, integration and doc tests."""
+    profile = ["--release"] if release else []
+    command = ["cargo", "test", "--workspace", "--exclude", "tickbus-py", "--no-fail-fast", *profile]
+    return Step("cargo test", command)
+
+
+def loom_models(*, preemptions: int) -> Step:
+    """The lanes under the model checker: every interleaving up to *preemptions* forced switches."""
+    command = ["cargo", "test", "--release", "--package", "tickbus-core", "--test", "loom_*"]
+    env = {"RUSTFLAGS": "--cfg loom", "LOOM_MAX_PREEMPTIONS": str(preemptions)}
+    return Step("loom models", [*command, "--target-dir", str(ROOT / "target" / "loom")], env)
+
+
+def everything(*, fast: bool) -> list[Step]:
+    """All of ``./dev test``; *fast* leaves out the models and the tests marked slow."""
+    selection = ["-m", "not soak and not slow"] if fast else ["-m", "not soak"]
+    steps = [
+        *lint(),
+        rust_tests(),
+        Step("build", action=extension.build),
+        *types(),
+        _python("pytest", "pytest", *selection, needs="build"),
+    ]
+    return steps if fast else [*steps, loom_models(preemptions=LOOM_PREEMPTIONS_IN_TESTS)]
