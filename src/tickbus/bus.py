@@ -143,7 +143,9 @@ class Bus(_native.Bus):
         """
         stats = self._stats()
         stats["subscriptions"] = [
-            {"patterns": one.patterns, "ledger": one.ledger()} for one in self._subscriptions if not one.closed
+            {"patterns": one.patterns, "ledger": one.ledger()}
+            for one in self._subscriptions
+            if not one.closed
         ]
         stats["handlers"] = [
             {

@@ -93,17 +93,20 @@ impl Bus {
                 ending = outcome;
             }
             object = Some(shared);
-            // A handler may have closed the bus; then nothing waits.
-            match self.core.with(py, |core| core.as_mut().and_then(|core| core.frames.next(at))) {
+            let next = self.core.with(py, |core| {
+                // A handler may have closed the bus; then nothing waits.
+                let core = core.as_mut()?;
+                let next = core.frames.next(at);
+                if next.is_none() {
+                    std::mem::swap(&mut core.spare, &mut object);
+                }
+                next
+            });
+            match next {
                 Some(next) => pending = next,
                 None => break,
             }
         }
-        self.core.with(py, |core| {
-            if let Some(core) = core {
-                std::mem::swap(&mut core.spare, &mut object);
-            }
-        });
         ending
     }
 
