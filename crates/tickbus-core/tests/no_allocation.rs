@@ -11,7 +11,13 @@ use tickbus_core::subscription::{Start, Subscription};
 const TYPES: [u64; 4] = [1, 0, 0, 0];
 
 fn event(number: u64) -> Event {
-    Event { timestamp: 1, priority: 1, symbol: 1 + (number % 7) as u32, value: 1.5, ..Event::default() }
+    Event {
+        timestamp: 1,
+        priority: 1,
+        symbol: 1 + (number % 7) as u32,
+        value: 1.5,
+        ..Event::default()
+    }
 }
 
 /// The same work three times: once to warm up, then counted.

@@ -74,8 +74,9 @@ fn run(size: usize) -> (Arc<Bus>, Vec<[Vec<Event>; 3]>) {
     let bus = Bus::private(Sizes { lanes: [size; 3], payload_cells: 64 }).unwrap();
     let barrier = Barrier::new(THREADS as usize);
     let done = AtomicBool::new(false);
-    let readers: Vec<Subscription> =
-        (0..4).map(|_| Subscription::new(&bus, &[">"], Start::Latest, false).unwrap()).collect();
+    let readers: Vec<Subscription> = (0..4)
+        .map(|_| Subscription::new(&bus, &[">"], Start::Latest, false).unwrap())
+        .collect();
     let seen = thread::scope(|scope| {
         let readers: Vec<_> = readers
             .into_iter()
@@ -113,7 +114,9 @@ fn publish(producer: &mut Producer, publisher: u64) {
         for events in events.chunks(97) {
             let mut types = [0; 4];
             types[usize::from(TYPES[lane] >> 6)] = 1 << (TYPES[lane] & 63);
-            producer.publish_batch(&Batch { lane, events, types, now: 1 }, patience).unwrap();
+            producer
+                .publish_batch(&Batch { lane, events, types, now: 1 }, patience)
+                .unwrap();
         }
     } else {
         for number in 0..EVENTS {
