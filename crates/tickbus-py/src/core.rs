@@ -33,7 +33,7 @@ pub struct Core {
 /// What an attempt to publish came to.
 pub enum Attempt {
     Published(u64, Option<dispatch::Route>),
-    Blocked(Blocked, Arc<CoreBus>, Duration),
+    Blocked(Blocked),
 }
 
 impl Core {
@@ -48,7 +48,7 @@ impl Core {
                 let route = self.handlers.route(event, self.bus.names().as_ref());
                 Attempt::Published(id_of(sequence, lane), route)
             }
-            Err(blocked) => Attempt::Blocked(blocked, Arc::clone(&self.bus), self.patience),
+            Err(blocked) => Attempt::Blocked(blocked),
         }
     }
 

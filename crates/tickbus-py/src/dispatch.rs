@@ -129,15 +129,14 @@ fn thread() -> usize {
 const NO_THREAD: usize = 0;
 
 impl Frames {
-    /// Begin to run handlers for `pending` in this thread; gives it back to be run. `None` when this
-    /// thread is running handlers already: then it waits its turn.
-    #[inline]
-    pub fn begin(&mut self, pending: Pending) -> Option<(usize, Pending)> {
+    /// Begin to run handlers in this thread; the number of its frame. `None` when it is running
+    /// handlers already: then [`Frames::wait`].
+    #[inline(always)]
+    pub fn begin(&mut self) -> Option<usize> {
         let thread = thread();
         let mut free = None;
         for (at, frame) in self.0.iter_mut().enumerate() {
             if frame.thread == thread {
-                frame.waiting[usize::from(pending.event.priority)].push_back(pending);
                 return None;
             }
             if frame.thread == NO_THREAD {
@@ -149,7 +148,15 @@ impl Frames {
             self.0.len() - 1
         });
         self.0[at].thread = thread;
-        Some((at, pending))
+        Some(at)
+    }
+
+    /// Leave an event to the frame that this thread has begun.
+    pub fn wait(&mut self, pending: Pending) {
+        let thread = thread();
+        if let Some(frame) = self.0.iter_mut().find(|frame| frame.thread == thread) {
+            frame.waiting[usize::from(pending.event.priority)].push_back(pending);
+        }
     }
 
     /// The next event of a frame, critical first; `None` ends the frame.

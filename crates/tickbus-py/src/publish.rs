@@ -8,7 +8,6 @@ use crate::event::Event;
 use crate::rows;
 use pyo3::prelude::*;
 use std::sync::Arc;
-use std::time::Duration;
 use tickbus_core::bus::Bus as CoreBus;
 use tickbus_core::event::Event as CoreEvent;
 use tickbus_core::lane::ring::Blocked;
@@ -33,9 +32,7 @@ impl Bus {
                 self.dispatch(py, Pending { event: *event, id, route })?;
                 Ok(id)
             }
-            Attempt::Blocked(blocked, bus, patience) => {
-                self.publish_waiting(py, event, blocked, &bus, patience)
-            }
+            Attempt::Blocked(blocked) => self.publish_waiting(py, event, blocked),
         }
     }
 
@@ -46,13 +43,12 @@ impl Bus {
         py: Python<'_>,
         event: &CoreEvent,
         mut blocked: Blocked,
-        bus: &Arc<CoreBus>,
-        patience: Duration,
     ) -> PyResult<u64> {
-        let mut wait = Wait::new(bus, usize::from(event.priority), patience);
+        let (bus, patience) = self.with(py, |core| (Arc::clone(&core.bus), core.patience))?;
+        let mut wait = Wait::new(&bus, usize::from(event.priority), patience);
         loop {
             // The reader that is waited for may need the GIL to go on.
-            py.detach(|| wait.for_room(blocked)).map_err(|why| refused(py, bus, why, 0))?;
+            py.detach(|| wait.for_room(blocked)).map_err(|why| refused(py, &bus, why, 0))?;
             match self.with(py, |core| core.attempt(event, Some(wait.reserve)))? {
                 Attempt::Published(id, route) => {
                     wait.done();
@@ -61,7 +57,7 @@ impl Bus {
                     }
                     return Ok(id);
                 }
-                Attempt::Blocked(again, ..) => blocked = again,
+                Attempt::Blocked(again) => blocked = again,
             }
         }
     }
@@ -70,14 +66,12 @@ impl Bus {
     /// up this thread's stack that is doing so already.
     #[inline(never)]
     fn dispatch(&self, py: Python<'_>, pending: Pending) -> PyResult<()> {
-        let begun = self.with(py, |core| {
-            core.frames
-                .begin(pending)
-                .map(|(at, pending)| (at, pending, core.spare.take(), core.table))
-        })?;
-        let Some((at, mut pending, spare, table)) = begun else {
-            return Ok(());
+        let begin =
+            |core: &mut Core| core.frames.begin().map(|at| (at, core.spare.take(), core.table));
+        let Some((at, spare, table)) = self.with(py, begin)? else {
+            return self.with(py, |core| core.frames.wait(pending));
         };
+        let mut pending = pending;
         let mut object = spare;
         let mut ending = Ok(());
         loop {
