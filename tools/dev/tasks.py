@@ -107,7 +107,7 @@ def soak(arguments: list[str]) -> int:
     end = time.monotonic() + 60 * parser.parse_args(arguments).minutes
     _ready("demo", "dev")
     rust = [*checks.rust_tests(release=True).command, "--", "--include-ignored"]
-    python = [str(PYTHON), "-m", "pytest", "-m", "slow or soak", "--timeout=0"]
+    python = [str(PYTHON), "-m", "pytest", "--soak", "--timeout=0"]
     rounds = 0
     while rounds == 0 or time.monotonic() < end:
         rounds += 1
