@@ -165,8 +165,10 @@ class TestKilledProducers:
 
         def name(number):
             with tb.Bus(crash_bus.name) as bus:
-                for counter in range(10**9):
+                # As many as fit into the table over all rounds of the long run.
+                for counter in range(150):
                     bus.symbol_id(f"N{number}-{counter}-{'x' * (counter % 30)}")
+                time.sleep(1000)
 
         for number in range(10 * stress):
             before = crash_bus.stats()["symbols"]
