@@ -5,7 +5,7 @@ use crate::dispatch::{Frames, Handler, Handlers};
 use crate::error::{self, invalid, raise};
 use crate::event::Event;
 use crate::fork::{forked_since, forks};
-use crate::gil::GilCell;
+use crate::gil::{GilCell, Held};
 use crate::handle::HandlerHandle;
 use crate::publish::payload_error;
 use crate::publisher::Publisher;
@@ -38,15 +38,17 @@ pub struct Bus {
 }
 
 impl Bus {
+    /// The core, if the bus is open and ours. No Python code may run while it is held.
+    #[inline(always)]
+    pub fn hold<'a>(&'a self, py: Python<'a>) -> PyResult<Held<'a, Core>> {
+        let core = self.core.hold(py).inner().filter(|core| !forked_since(core.forks));
+        core.ok_or_else(|| self.unusable(py))
+    }
+
     /// Use the core, if the bus is open and ours.
     #[inline(always)]
     pub fn with<R>(&self, py: Python<'_>, use_core: impl FnOnce(&mut Core) -> R) -> PyResult<R> {
-        self.core
-            .with(py, |core| match core {
-                Some(core) if !forked_since(core.forks) => Some(use_core(core)),
-                _ => None,
-            })
-            .ok_or_else(|| self.unusable(py))
+        self.hold(py).map(|mut core| use_core(&mut core))
     }
 
     #[cold]
@@ -234,14 +236,17 @@ impl Bus {
             return self.publish_core(py, &event);
         }
         // The usual case in one go: no name to look up that was not used before.
-        let attempt = self.with(py, |core| core.attempt_symbol(&mut event, symbol))?;
-        match attempt {
-            Some(attempt) => self.conclude(py, &event, attempt),
-            None => {
-                self.fill_in(py, &mut event, symbol, source, payload)?;
-                self.publish_core(py, &event)
-            }
+        let mut core = self.hold(py)?;
+        if let Some(number) = core.symbols.get(symbol)
+            && core.may_publish(&event)
+        {
+            event.symbol = number;
+            event.source = core.default_source;
+            return self.publish_held(py, core, &event);
         }
+        drop(core);
+        self.fill_in(py, &mut event, symbol, source, payload)?;
+        self.publish_core(py, &event)
     }
 
     /// Publish an event made by hand or taken from a bus; its id. Names are translated.

@@ -1,6 +1,6 @@
 //! What one open bus keeps for publishing, together in memory.
 
-use crate::dispatch::{self, Frames, Handlers};
+use crate::dispatch::{Frames, Handlers, Route};
 use crate::event::{Event, id_of};
 use crate::symbols::Cache;
 use pyo3::prelude::*;
@@ -30,39 +30,22 @@ pub struct Core {
     pub forks: u64,
 }
 
-/// What an attempt to publish came to.
-pub enum Attempt {
-    Published(u64, Option<dispatch::Route>),
-    Blocked(Blocked),
-}
-
 impl Core {
-    /// Publish an event that has been checked, leaving `reserve` slots (or the lane's own) free.
+    /// Publish an event that has been checked, leaving `reserve` slots (or the lane's own) free; its
+    /// id. Its handlers are for the caller to run.
     #[inline(always)]
-    pub fn attempt(&mut self, event: &CoreEvent, reserve: Option<u64>) -> Attempt {
+    pub fn try_publish(&mut self, event: &CoreEvent, reserve: Option<u64>) -> Result<u64, Blocked> {
         let lane = usize::from(event.priority);
         let reserve = reserve.unwrap_or_else(|| self.bus.reserve(lane));
-        match self.producer.try_publish(event, reserve) {
-            Ok(sequence) => {
-                self.published += 1;
-                let route = self.handlers.route(event, self.bus.names().as_ref());
-                Attempt::Published(id_of(sequence, lane), route)
-            }
-            Err(blocked) => Attempt::Blocked(blocked),
-        }
+        let sequence = self.producer.try_publish(event, reserve)?;
+        self.published += 1;
+        Ok(id_of(sequence, lane))
     }
 
-    /// Publish an event whose symbol was used before, from the bus's own source. `None` when something
-    /// has to be looked up or refused: nothing has happened then.
+    /// The handlers of an event; `None` when there are none.
     #[inline(always)]
-    pub fn attempt_symbol(
-        &mut self,
-        event: &mut CoreEvent,
-        symbol: &Bound<'_, PyAny>,
-    ) -> Option<Attempt> {
-        event.symbol = self.symbols.get(symbol)?;
-        event.source = self.default_source;
-        self.may_publish(event).then(|| self.attempt(event, None))
+    pub fn route(&mut self, event: &CoreEvent) -> Option<Route> {
+        self.handlers.route(event, self.bus.names().as_ref())
     }
 
     /// Whether type and value are ones this bus publishes.

@@ -103,7 +103,7 @@ impl Handlers {
     }
 }
 
-/// An event whose handlers have still to run.
+/// An event whose handlers have to wait for those of another.
 pub struct Pending {
     pub event: CoreEvent,
     pub id: u64,
@@ -114,6 +114,8 @@ pub struct Pending {
 struct Frame {
     thread: usize,
     waiting: [VecDeque<Pending>; 3],
+    /// Events in `waiting`.
+    count: usize,
 }
 
 /// Who runs handlers right now. Kept between publishes, so that nothing is allocated again.
@@ -144,7 +146,7 @@ impl Frames {
             }
         }
         let at = free.unwrap_or_else(|| {
-            self.0.push(Frame { thread, waiting: Default::default() });
+            self.0.push(Frame { thread, waiting: Default::default(), count: 0 });
             self.0.len() - 1
         });
         self.0[at].thread = thread;
@@ -156,26 +158,29 @@ impl Frames {
         let thread = thread();
         if let Some(frame) = self.0.iter_mut().find(|frame| frame.thread == thread) {
             frame.waiting[usize::from(pending.event.priority)].push_back(pending);
+            frame.count += 1;
         }
     }
 
     /// The next event of a frame, critical first; `None` ends the frame.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self, at: usize) -> Option<Pending> {
-        let next = self.0[at].waiting.iter_mut().rev().find_map(VecDeque::pop_front);
-        if next.is_none() {
-            self.0[at].thread = NO_THREAD;
+        let frame = &mut self.0[at];
+        if frame.count == 0 {
+            frame.thread = NO_THREAD;
+            return None;
         }
-        next
+        frame.count -= 1;
+        frame.waiting.iter_mut().rev().find_map(VecDeque::pop_front)
     }
 }
 
 /// Run the handlers of one event. Their exceptions are reported and counted; only what is meant to
 /// end the program (KeyboardInterrupt, SystemExit) is returned, after the other handlers have run.
-#[inline]
-pub fn run(py: Python<'_>, pending: &Pending, object: &Py<Event>) -> PyResult<()> {
+#[inline(always)]
+pub fn run(py: Python<'_>, route: &Route, object: &Py<Event>) -> PyResult<()> {
     let mut ending = Ok(());
-    for handler in pending.route.iter() {
+    for handler in route.iter() {
         if !handler.active.get() {
             continue;
         }

@@ -1,10 +1,11 @@
 //! Publishing from Python: check, publish, wait without the GIL where a lane says so, dispatch.
 
 use crate::bus::Bus;
-use crate::core::{Attempt, Core};
-use crate::dispatch::{self, Pending};
+use crate::core::Core;
+use crate::dispatch::{self, Pending, Route};
 use crate::error::{invalid, raise, raise_with};
 use crate::event::Event;
+use crate::gil::Held;
 use crate::rows;
 use pyo3::prelude::*;
 use std::sync::Arc;
@@ -16,23 +17,30 @@ use tickbus_core::producer::{Batch, Refused, Wait};
 use tickbus_core::sys::now_ns;
 
 impl Bus {
-    /// Publish `event`, whose fields have been checked; its id.
+    /// Publish `event`, whose fields have been checked, and run its handlers; its id.
     #[inline(always)]
     pub fn publish_core(&self, py: Python<'_>, event: &CoreEvent) -> PyResult<u64> {
-        let attempt = self.with(py, |core| core.attempt(event, None))?;
-        self.conclude(py, event, attempt)
+        let core = self.hold(py)?;
+        self.publish_held(py, core, event)
     }
 
-    /// Do what an attempt to publish left to do: run handlers, or wait and try again.
+    /// The same, with the core at hand.
     #[inline(always)]
-    pub fn conclude(&self, py: Python<'_>, event: &CoreEvent, attempt: Attempt) -> PyResult<u64> {
-        match attempt {
-            Attempt::Published(id, None) => Ok(id),
-            Attempt::Published(id, Some(route)) => {
-                self.dispatch(py, Pending { event: *event, id, route })?;
-                Ok(id)
+    pub fn publish_held(
+        &self,
+        py: Python<'_>,
+        mut core: Held<'_, Core>,
+        event: &CoreEvent,
+    ) -> PyResult<u64> {
+        match core.try_publish(event, None) {
+            Ok(id) => match core.route(event) {
+                None => Ok(id),
+                Some(route) => self.dispatch(py, core, event, id, route),
+            },
+            Err(blocked) => {
+                drop(core);
+                self.publish_waiting(py, event, blocked)
             }
-            Attempt::Blocked(blocked) => self.publish_waiting(py, event, blocked),
         }
     }
 
@@ -49,59 +57,85 @@ impl Bus {
         loop {
             // The reader that is waited for may need the GIL to go on.
             py.detach(|| wait.for_room(blocked)).map_err(|why| refused(py, &bus, why, 0))?;
-            match self.with(py, |core| core.attempt(event, Some(wait.reserve)))? {
-                Attempt::Published(id, route) => {
+            let mut core = self.hold(py)?;
+            match core.try_publish(event, Some(wait.reserve)) {
+                Ok(id) => {
                     wait.done();
-                    if let Some(route) = route {
-                        self.dispatch(py, Pending { event: *event, id, route })?;
-                    }
-                    return Ok(id);
+                    return match core.route(event) {
+                        None => Ok(id),
+                        Some(route) => self.dispatch(py, core, event, id, route),
+                    };
                 }
-                Attempt::Blocked(again) => blocked = again,
+                Err(again) => blocked = again,
             }
         }
     }
 
-    /// Run the handlers of an event, and of what they publish; or leave it to the publish further
-    /// up this thread's stack that is doing so already.
+    /// Run the handlers of an event, then those of what they published meanwhile; or leave it to the
+    /// publish further up this thread's stack that is doing so already. Returns the event's id.
     #[inline(never)]
-    fn dispatch(&self, py: Python<'_>, pending: Pending) -> PyResult<()> {
-        let begin =
-            |core: &mut Core| core.frames.begin().map(|at| (at, core.spare.take(), core.table));
-        let Some((at, spare, table)) = self.with(py, begin)? else {
-            return self.with(py, |core| core.frames.wait(pending));
+    fn dispatch(
+        &self,
+        py: Python<'_>,
+        mut core: Held<'_, Core>,
+        event: &CoreEvent,
+        id: u64,
+        route: Route,
+    ) -> PyResult<u64> {
+        let Some(frame) = core.frames.begin() else {
+            core.frames.wait(Pending { event: *event, id, route });
+            return Ok(id);
         };
-        let mut pending = pending;
-        let mut object = spare;
-        let mut ending = Ok(());
-        loop {
-            let shared = match object.take() {
-                Some(object) if Event::is_unshared(&object, py) => {
-                    object.get().refill(&pending.event, pending.id);
-                    object
-                }
-                _ => Py::new(py, Event::new(&pending.event, pending.id, table))?,
-            };
-            let outcome = dispatch::run(py, &pending, &shared);
-            if ending.is_ok() {
-                ending = outcome;
-            }
-            object = Some(shared);
-            let next = self.core.with(py, |core| {
-                // A handler may have closed the bus; then nothing waits.
-                let core = core.as_mut()?;
-                let next = core.frames.next(at);
-                if next.is_none() {
-                    std::mem::swap(&mut core.spare, &mut object);
-                }
-                next
-            });
-            match next {
-                Some(next) => pending = next,
-                None => break,
-            }
+        let (table, mut object) = (core.table, core.spare.take());
+        drop(core);
+        let mut ending = self.run(py, event, id, &route, table, &mut object);
+        while let Some(Pending { event, id, route }) = self.next(py, frame, &mut object) {
+            let outcome = self.run(py, &event, id, &route, table, &mut object);
+            ending = ending.and(outcome);
         }
-        ending
+        ending.map(|()| id)
+    }
+
+    /// The next event whose handlers wait in a frame; without one the frame ends, and `object` is
+    /// kept for the next turn.
+    #[inline(always)]
+    fn next(
+        &self,
+        py: Python<'_>,
+        frame: usize,
+        object: &mut Option<Py<Event>>,
+    ) -> Option<Pending> {
+        self.core.with(py, |core| {
+            // A handler may have closed the bus; then nothing waits.
+            let core = core.as_mut()?;
+            let next = core.frames.next(frame);
+            if next.is_none() {
+                std::mem::swap(&mut core.spare, object);
+            }
+            next
+        })
+    }
+
+    /// Run the handlers of one event, which they see in `object` unless somebody still holds that.
+    #[inline(always)]
+    fn run(
+        &self,
+        py: Python<'_>,
+        event: &CoreEvent,
+        id: u64,
+        route: &Route,
+        table: u32,
+        object: &mut Option<Py<Event>>,
+    ) -> PyResult<()> {
+        match object {
+            Some(object) if Event::is_unshared(object, py) => object.get().refill(event, id),
+            _ => *object = None,
+        }
+        let object = match object {
+            Some(object) => object,
+            None => object.insert(Py::new(py, Event::new(event, id, table))?),
+        };
+        dispatch::run(py, route, object)
     }
 
     /// Publish checked rows, whose set of types is `types`, without inline handlers.
