@@ -74,19 +74,29 @@ impl Sleeper {
     /// After the sleep: take the announcement and any calls back.
     pub fn disarm(&self) {
         self.bus.sleepers.cancel(self.number);
+        self.forget_calls();
+    }
+
+    /// Take back calls for an earlier sleep. One that comes still later ends the next sleep early,
+    /// which does no harm.
+    pub fn forget_calls(&self) {
         sys::drain(&self.fd);
     }
 
-    /// Sleep until woken, at most until `end`; then adapt the nap to what came meanwhile.
-    fn sleep(&mut self, subscription: &Subscription, end: Instant) {
+    /// Sleep until woken, at most until `end`, and look for an event at once: whatever can be done
+    /// before the next sleep instead is done then.
+    fn sleep(&mut self, subscription: &mut Subscription, end: Instant) -> Option<Delivered> {
         let left = end.saturating_duration_since(Instant::now());
         sys::sleep_on(&self.fd, left.min(self.nap));
-        self.disarm();
-        self.nap = if subscription.is_crowded(NAP_SHARE) {
+        let crowded = subscription.is_crowded(NAP_SHARE);
+        let delivered = subscription.poll();
+        self.bus.sleepers.cancel(self.number);
+        self.nap = if crowded {
             (self.nap / 2).max(SHORTEST_NAP)
         } else {
             (self.nap * 2).min(LONGEST_SLEEP)
         };
+        delivered
     }
 }
 
@@ -148,8 +158,9 @@ pub fn wait(
         }
     }
     let sleeper = sleeper.as_mut().expect("made above");
+    sleeper.forget_calls();
     if sleeper.arm(&subscription.wishes(), || subscription.has_pending()) {
-        sleeper.sleep(subscription, end);
+        return Ok(sleeper.sleep(subscription, end));
     }
     Ok(subscription.poll())
 }

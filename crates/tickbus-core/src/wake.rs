@@ -126,9 +126,11 @@ impl Sleepers {
         self.header[SLEEPING].fetch_or(1 << number, Ordering::SeqCst);
     }
 
-    /// Take the announcement back.
+    /// Take the announcement back, unless a publisher has: that was the call.
     pub fn cancel(&self, number: usize) {
-        self.header[SLEEPING].fetch_and(!(1 << number), Ordering::SeqCst);
+        if self.header[SLEEPING].load(Ordering::Relaxed) & 1 << number != 0 {
+            self.header[SLEEPING].fetch_and(!(1 << number), Ordering::SeqCst);
+        }
     }
 
     /// Whether anybody sleeps: the whole price of sleeping readers for a publisher.
