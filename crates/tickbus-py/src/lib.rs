@@ -6,12 +6,14 @@
 //! - [`subscription`], [`reader`], [`sleeper`]: reading and sleeping
 //! - [`exchange`]: venue frames
 //! - [`rows`]: events as NumPy arrays
+//! - [`arrow`]: events as Arrow record batches
 //! - [`arguments`], [`symbols`], [`tables`]: names to numbers and back
 //! - [`stats`]: figures of a bus
 //! - [`error`]: core errors as Python exceptions
 //! - [`gil`], [`fork`]: state that the GIL guards, and handles that a fork makes void
 
 mod arguments;
+mod arrow;
 mod bus;
 mod core;
 mod dispatch;
@@ -82,12 +84,15 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("MAX_NAME", error::NAME_LIMIT)?;
     module.add("EVENT_DTYPE", rows::dtype(py)?)?;
     module.add_class::<event::Event>()?;
+    module.add_class::<arrow::ArrowBatch>()?;
     module.add_class::<exchange::Decoder>()?;
     module.add_class::<bus::Bus>()?;
     module.add_class::<publisher::Publisher>()?;
     module.add_class::<handle::HandlerHandle>()?;
     module.add_class::<subscription::Subscription>()?;
     module.add_class::<sleeper::LoopSleeper>()?;
+    module.add_function(wrap_pyfunction!(arrow::arrow_columns, module)?)?;
+    module.add_function(wrap_pyfunction!(arrow::arrow_rows, module)?)?;
     module.add_function(wrap_pyfunction!(event::pack_quantity, module)?)?;
     module.add_function(wrap_pyfunction!(event::pack_quote, module)?)?;
     module.add_function(wrap_pyfunction!(event::rebuild_event, module)?)?;
