@@ -1,6 +1,8 @@
 """Publishing: what goes in, what comes out, and that a refused event changes nothing."""
 
 import math
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -464,3 +466,15 @@ class TestStats:
             assert 1 == stats["readers"]
             assert [{"patterns": ["market.>", "risk.>"], "ledger": reader.ledger()}] == stats["subscriptions"]
         assert 0 == bus.stats()["readers"]
+
+
+def test_a_missing_numpy_is_said_so(tmp_path):
+    """The only dependency: without it the import fails as an import, not as a panic."""
+    (tmp_path / "numpy.py").write_text("raise ModuleNotFoundError('there is no numpy')")
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import tickbus"
+
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert "ModuleNotFoundError: there is no numpy" in done.stderr
+    assert "panic" not in done.stderr

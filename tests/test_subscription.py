@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tickbus as tb
-from tickbus.errors import BusClosedError, CapacityError, InvalidEventError, StartError
+from tickbus.errors import BusClosedError, CapacityError, InvalidEventError, InvalidSizeError, StartError
 
 MARKET, TRADING, RISK = tb.EventType.PRICE_UPDATE, tb.EventType.ORDER_PLACED, tb.EventType.DRAWDOWN_ALERT
 LANES = ("normal", "high", "critical")
@@ -513,6 +513,16 @@ class TestReadBatch:
 
         assert 10 == bus.publish_batch(batch)
         assert [float(number) for number in range(10)] == [event.value for event in reader.drain(100)]
+
+    @pytest.mark.parametrize("how", ["drain", "read_batch"])
+    @pytest.mark.parametrize("most", [-1, 1.5, "many"])
+    def test_a_size_that_is_none_is_refused_and_named(self, bus, how, most):
+        reader = bus.subscribe(">")
+        publish(bus, TRADING, 3)
+
+        with pytest.raises(InvalidSizeError, match=f"max={most!r}"):
+            getattr(reader, how)(most)
+        assert 3 == reader.lag
 
 
 class TestIteration:

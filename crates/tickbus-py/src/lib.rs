@@ -78,6 +78,8 @@ fn bench_core(py: Python<'_>, events: u64) -> PyResult<Bound<'_, PyDict>> {
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    // Without NumPy this says so; asking its C interface first would panic.
+    py.import("numpy")?;
     module.add("DEBUG_BUILD", cfg!(debug_assertions))?;
     module.add("ENCODINGS", ALL_ENCODINGS.map(|encoding| encoding.name()))?;
     module.add("VENUES", VENUES.map(Venue::name))?;

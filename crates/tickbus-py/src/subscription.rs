@@ -1,5 +1,6 @@
 //! The native half of `tickbus.Subscription`.
 
+use crate::arguments;
 use crate::bus::Bus;
 use crate::error::{self, invalid, raise};
 use crate::event::{Event, id_of};
@@ -46,6 +47,11 @@ pub struct Subscription {
 /// Events one drain hands out at most, and how many of them are kept for the next.
 const MOST_DRAINED: usize = 1 << 20;
 const POOLED: usize = 4096;
+
+/// The ``max`` of a drain or batch.
+fn most(max: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
+    max.map_or(Ok(4096), |max| arguments::size(max, "max"))
+}
 
 const LATEST: &str = "latest";
 const EARLIEST: &str = "earliest";
@@ -293,8 +299,16 @@ impl Subscription {
     }
 
     /// Events that are there now, at most ``max``, as a list. Never waits.
-    #[pyo3(signature = (max=4096))]
-    fn drain<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Bound<'py, PyList>> {
+    ///
+    /// Raises:
+    ///     InvalidSizeError: ``max`` is no number of events.
+    #[pyo3(signature = (max=None), text_signature = "($self, max=4096)")]
+    fn drain<'py>(
+        &self,
+        py: Python<'py>,
+        max: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let max = most(max)?;
         let (mut buffer, mut pool, filled) = self.with(py, |reader| {
             let mut buffer = std::mem::take(&mut reader.buffer);
             if buffer.len() < max {
@@ -342,13 +356,15 @@ impl Subscription {
     ///
     /// Raises:
     ///     InvalidEventError: ``out`` has another dtype or shape, or cannot be written.
-    #[pyo3(signature = (max=4096, out=None))]
+    ///     InvalidSizeError: ``max`` is no number of events.
+    #[pyo3(signature = (max=None, out=None), text_signature = "($self, max=4096, out=None)")]
     fn read_batch<'py>(
         &self,
         py: Python<'py>,
-        max: usize,
+        max: Option<&Bound<'py, PyAny>>,
         out: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let max = most(max)?;
         let array: Bound<'py, PyArray1<Row>> = match out {
             Some(out) => rows::of(out)?.clone(),
             None => {
