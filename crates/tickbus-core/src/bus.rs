@@ -68,7 +68,7 @@ impl Bus {
         let Opened { memory, layout, sizes, file } = opened;
         let admin = Arc::new(AdminLock::new(file));
         let pipes = path.as_ref().map(|path| format!("{path}.wake."));
-        let identity = Identity::own();
+        let identity = Identity::own().map_err(BusError::io("read our own /proc entry"))?;
         let participants = Participants::new(&memory, &layout);
         let mut bus = Bus {
             lanes: lanes(&memory, &layout),
@@ -138,16 +138,25 @@ impl Bus {
 
     /// Finish what dead participants left unfinished and free their places; how many there were.
     pub fn reap(&self) -> Result<usize, BusError> {
-        let is_dead = |number: &u8| {
-            *number != self.number
-                && self.participants.identity(*number).is_some_and(|i| i.is_dead())
-        };
-        if !self.participants.live().any(|number| is_dead(&number)) {
+        if self.dead().next().is_none() {
             return Ok(0);
         }
         let _guard = self.admin.lock()?;
-        // Looked up again under the lock: others may have been here.
-        let dead: Vec<u8> = self.participants.live().filter(is_dead).collect();
+        Ok(self.bury())
+    }
+
+    /// Participants other than this handle that are proven dead.
+    fn dead(&self) -> impl Iterator<Item = u8> + '_ {
+        self.participants.live().filter(|number| {
+            *number != self.number
+                && self.participants.identity(*number).is_some_and(|i| i.is_dead())
+        })
+    }
+
+    /// What [`Bus::reap`] does, for who holds the admin lock.
+    fn bury(&self) -> usize {
+        // Looked up under the lock: others may have been here.
+        let dead: Vec<u8> = self.dead().collect();
         for &number in &dead {
             for lane in &self.lanes {
                 lane.repair_all(number);
@@ -156,7 +165,7 @@ impl Bus {
             self.sleepers.leave_all(number);
             self.participants.leave(number);
         }
-        Ok(dead.len())
+        dead.len()
     }
 
     /// Move the gate of the critical lane up to its slowest gating reader.
@@ -253,12 +262,10 @@ impl Bus {
         self.readers.leave_all(self.number);
         self.sleepers.leave_all(self.number);
         self.participants.leave(self.number);
-        let others = self
-            .participants
-            .live()
-            .any(|n| self.participants.identity(n).is_some_and(|identity| !identity.is_dead()));
+        // Nobody comes after the last one who could remove the pipes of the dead.
+        self.bury();
         if let Some(path) = &self.path
-            && !others
+            && self.participants.live().next().is_none()
             && self.is_linked()
         {
             // Gone already is as good.

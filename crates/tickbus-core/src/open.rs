@@ -53,7 +53,7 @@ pub fn private(sizes: Sizes) -> Result<Opened, BusError> {
     check_sizes(&sizes)?;
     let layout = Layout::of(&sizes);
     let memory = Memory::private(layout.cells).map_err(BusError::io("private memory"))?;
-    write_header(&memory.cells(0, PAGE_CELLS), &sizes);
+    write_header(&memory.cells(0, PAGE_CELLS), &sizes, 0); // nobody will ask from which boot it is
     Ok(Opened { memory, layout, sizes, file: None })
 }
 
@@ -89,6 +89,10 @@ pub fn named(name: &str, sizes: Sizes, asked: &Asked) -> Result<Opened, BusError
     }
 }
 
+fn boot() -> Result<u64, BusError> {
+    crate::sys::boot_id().map_err(BusError::io("read the boot id"))
+}
+
 /// `None` when the path appeared meanwhile.
 fn create(path: &str, sizes: &Sizes) -> Result<Option<OwnedFd>, BusError> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
@@ -99,7 +103,7 @@ fn create(path: &str, sizes: &Sizes) -> Result<Option<OwnedFd>, BusError> {
     fallocate(&file, FallocateFlags::empty(), 0, layout.cells as u64 * 8)
         .map_err(BusError::io("reserve shared memory"))?;
     let memory = Memory::shared(file.as_fd(), layout.cells).map_err(BusError::io("map"))?;
-    write_header(&memory.cells(0, PAGE_CELLS), sizes);
+    write_header(&memory.cells(0, PAGE_CELLS), sizes, boot()?);
     let anonymous = format!("/proc/self/fd/{}", file.as_raw_fd());
     match linkat(CWD, anonymous, CWD, path, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Ok(Some(file)),
@@ -126,7 +130,7 @@ fn attach(path: &str, file: OwnedFd, asked: &Asked) -> Result<Opened, BusError> 
     let header: [u64; 9] = std::array::from_fn(|i| {
         u64::from_le_bytes(bytes[i * 8..i * 8 + 8].try_into().expect("eight bytes"))
     });
-    let sizes = read_header(&header, stat.st_size as u64 / 8).map_err(foreign)?;
+    let sizes = read_header(&header, stat.st_size as u64 / 8, boot()?).map_err(foreign)?;
     let found = [
         sizes.lanes[0],
         sizes.lanes[1],

@@ -1,6 +1,8 @@
 //! What the operating system tells about processes, and the locks and wake-ups it lends.
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,39 +20,70 @@ pub struct Identity {
 
 impl Identity {
     /// This process.
-    pub fn own() -> Identity {
+    ///
+    /// # Errors
+    /// When the kernel does not tell, for example for want of a file descriptor. Somebody on a bus
+    /// without an identity would be taken for dead by everybody else.
+    pub fn own() -> io::Result<Identity> {
         let pid = u64::from(std::process::id());
-        Identity { pid, start: process_start(pid).unwrap_or(0), namespace: pid_namespace() }
+        let start = process_start(pid)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Identity { pid, start, namespace: pid_namespace()? })
     }
 
     /// Whether it is *proven* that this process no longer runs. In another PID namespace nothing
-    /// can be proven, so the answer is no.
+    /// can be proven, nor by a process that the kernel gives no answer, so the answer is no.
     pub fn is_dead(&self) -> bool {
-        self.namespace == pid_namespace() && process_start(self.pid) != Some(self.start)
+        pid_namespace().is_ok_and(|own| own == self.namespace)
+            && process_start(self.pid).is_ok_and(|start| start != Some(self.start))
     }
 }
 
-fn pid_namespace() -> u64 {
-    rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
+fn pid_namespace() -> io::Result<u64> {
+    Ok(rustix::fs::stat("/proc/self/ns/pid")?.st_ino)
 }
 
 /// Start time of a running process; `None` for one that is gone or only waits to be reaped.
-fn process_start(pid: u64) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+///
+/// # Errors
+/// When that cannot be told: no file descriptor left, no memory, no /proc, or one that hides the
+/// process. None of these is proof of anything.
+fn process_start(pid: u64) -> io::Result<Option<u64>> {
+    let stat = match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Err(error) if is_missing(&error) && !exists(pid) => return Ok(None),
+        stat => stat?,
+    };
     // The command name stands in brackets and may contain anything, brackets too.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?;
-    let start = fields.nth(18)?.parse().ok()?;
-    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    let (_, fields) = stat.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
+    let mut fields = fields.split_ascii_whitespace();
+    let state = fields.next().unwrap_or_default();
+    let start = fields.nth(18).and_then(|start| start.parse().ok());
+    let start = start.ok_or(io::ErrorKind::InvalidData)?;
     // A leader that has exited shows Z although its threads may still run.
-    let gone = state == "X" || (state == "Z" && threads() <= 1);
-    (!gone).then_some(start)
+    let gone = state == "X" || (state == "Z" && threads(pid)? <= 1);
+    Ok((!gone).then_some(start))
+}
+
+fn threads(pid: u64) -> io::Result<usize> {
+    match std::fs::read_dir(format!("/proc/{pid}/task")) {
+        Err(error) if is_missing(&error) => Ok(0),
+        threads => Ok(threads?.count()),
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::SRCH))
+}
+
+/// Whether the kernel knows this PID, whatever /proc shows.
+fn exists(pid: u64) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// Identity of this boot, folded into one word: shared memory written before it is stale.
-pub fn boot_id() -> u64 {
-    let text = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    xxhash_rust::xxh3::xxh3_64(&text)
+pub fn boot_id() -> io::Result<u64> {
+    let text = std::fs::read("/proc/sys/kernel/random/boot_id")?;
+    Ok(xxhash_rust::xxh3::xxh3_64(&text))
 }
 
 /// Nanoseconds since the Unix epoch, UTC.
@@ -133,13 +166,15 @@ pub fn named_pipe(path: &str) -> io::Result<OwnedFd> {
 
 /// Open somebody's named pipe for waking.
 pub fn open_waker(path: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    // Read and write here too: a pipe that nobody reads any more would end the publisher with
+    // SIGPIPE, unless its program ignores that, when its sleeper has been killed.
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// Wake whoever sleeps on `fd`. A full pipe is a wake-up already under way.
 pub fn wake(fd: impl AsFd) -> bool {
-    matches!(rustix::io::write(fd, &1u64.to_ne_bytes()), Ok(_) | Err(rustix::io::Errno::AGAIN))
+    matches!(rustix::io::write(fd, &1u64.to_ne_bytes()), Ok(_) | Err(Errno::AGAIN))
 }
 
 /// Take back what was written by wakers.

@@ -82,15 +82,22 @@ impl Sleepers {
         let number = free.ok_or(limit)?;
         let cells = self.of(number);
         let epoch = cells[EPOCH].load(Ordering::Relaxed) + 1;
-        let fd = match self.pipe(number, epoch) {
-            Some(path) => sys::named_pipe(&path).map_err(BusError::io("create wake-up pipe"))?,
-            None => sys::eventfd().map_err(BusError::io("create wake-up event"))?,
-        };
-        let fd = Arc::new(fd);
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)[number] =
-            Some((epoch, Arc::clone(&fd)));
+        // Before the pipe, so that whoever frees the place of a process killed here removes it too.
         cells[EPOCH].store(epoch, Ordering::Release);
         cells[OWNER].store(u64::from(owner), Ordering::Release);
+        let fd = match self.pipe(number, epoch) {
+            Some(path) => sys::named_pipe(&path).map_err(BusError::io("create wake-up pipe")),
+            None => sys::eventfd().map_err(BusError::io("create wake-up event")),
+        };
+        let fd = match fd {
+            Ok(fd) => Arc::new(fd),
+            Err(error) => {
+                self.leave(number);
+                return Err(error);
+            }
+        };
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)[number] =
+            Some((epoch, Arc::clone(&fd)));
         Ok((number, fd))
     }
 

@@ -113,12 +113,26 @@ impl Layout {
     }
 }
 
+/// How many cells a bus of these sizes takes; 0 for sizes that no bus has.
+fn cells_of(sizes: &Sizes) -> u64 {
+    let lanes = sizes
+        .lanes
+        .iter()
+        .all(|size| size.is_power_of_two() && LANE_SIZES.contains(size));
+    // The bound on payloads is there so that the sum below is one.
+    if lanes && sizes.payload_cells <= 1 << 48 {
+        Layout::of(sizes).cells as u64
+    } else {
+        0
+    }
+}
+
 fn checksum(words: &[u64]) -> u64 {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
-fn described(sizes: &Sizes) -> [u64; 7] {
+fn described(sizes: &Sizes, boot: u64) -> [u64; 7] {
     let [normal, high, critical] = sizes.lanes.map(|size| size as u64);
     let cells = Layout::of(sizes).cells as u64;
     [
@@ -128,13 +142,13 @@ fn described(sizes: &Sizes) -> [u64; 7] {
         high,
         critical,
         sizes.payload_cells as u64,
-        crate::sys::boot_id(),
+        boot,
     ]
 }
 
-/// Write the header of a new bus.
-pub fn write_header(header: &[AtomicU64], sizes: &Sizes) {
-    let words = described(sizes);
+/// Write the header of a new bus; `boot` is [`crate::sys::boot_id`].
+pub fn write_header(header: &[AtomicU64], sizes: &Sizes, boot: u64) {
+    let words = described(sizes, boot);
     for (cell, word) in header[2..].iter().zip(words) {
         cell.store(word, Ordering::Relaxed);
     }
@@ -143,8 +157,8 @@ pub fn write_header(header: &[AtomicU64], sizes: &Sizes) {
     header[0].store(MAGIC, Ordering::Release);
 }
 
-/// Check a header (its first page) of a file that is `file_cells` long.
-pub fn read_header(header: &[u64; 9], file_cells: u64) -> Result<Sizes, Foreign> {
+/// Check a header (its first page) of a file that is `file_cells` long, since `boot`.
+pub fn read_header(header: &[u64; 9], file_cells: u64, boot: u64) -> Result<Sizes, Foreign> {
     if header[0] != MAGIC {
         return Err(Foreign::NotABus { magic: header[0] });
     }
@@ -157,10 +171,14 @@ pub fn read_header(header: &[u64; 9], file_cells: u64) -> Result<Sizes, Foreign>
     }
     let lanes = [words[2], words[3], words[4]].map(|size| size as usize);
     let sizes = Sizes { lanes, payload_cells: words[5] as usize };
-    if words[1] != file_cells {
-        return Err(Foreign::Length { found: file_cells, expected: words[1] });
+    // Not only what the writer took for its length: a writer with other tables than ours, and a
+    // right checksum, must not have us map more than there is.
+    for expected in [words[1], cells_of(&sizes)] {
+        if expected != file_cells {
+            return Err(Foreign::Length { found: file_cells, expected });
+        }
     }
-    if words[6] != crate::sys::boot_id() {
+    if words[6] != boot {
         return Err(Foreign::EarlierBoot);
     }
     Ok(sizes)
@@ -172,19 +190,20 @@ mod tests {
     use crate::lane::memory::Memory;
 
     const SIZES: Sizes = Sizes { lanes: [64, 128, 256], payload_cells: 1024 };
+    const BOOT: u64 = 7;
 
     fn header() -> [u64; 9] {
         let layout = Layout::of(&SIZES);
         let memory = Memory::private(layout.cells).unwrap();
         let cells = memory.cells(0, PAGE_CELLS);
-        write_header(&cells, &SIZES);
+        write_header(&cells, &SIZES, BOOT);
         std::array::from_fn(|i| cells[i].load(Ordering::Relaxed))
     }
 
     #[test]
     fn a_header_describes_its_sizes() {
         let cells = Layout::of(&SIZES).cells as u64;
-        assert_eq!(read_header(&header(), cells), Ok(SIZES));
+        assert_eq!(read_header(&header(), cells, BOOT), Ok(SIZES));
     }
 
     #[test]
@@ -194,12 +213,27 @@ mod tests {
         let with = |at: usize, word: u64| {
             let mut bad = good;
             bad[at] = word;
-            read_header(&bad, cells).unwrap_err()
+            read_header(&bad, cells, BOOT).unwrap_err()
         };
         assert_eq!(with(0, 7), Foreign::NotABus { magic: 7 });
         assert_eq!(with(2, 99), Foreign::Version { found: 99, known: 1 });
         assert!(matches!(with(4, 65), Foreign::Corrupt { .. }));
-        assert!(matches!(read_header(&good, cells - 1), Err(Foreign::Length { .. })));
+        let short = read_header(&good, cells - 1, BOOT);
+        assert_eq!(short, Err(Foreign::Length { found: cells - 1, expected: cells }));
+        assert_eq!(read_header(&good, cells, BOOT + 1), Err(Foreign::EarlierBoot));
+    }
+
+    #[test]
+    fn sizes_that_do_not_give_the_length_are_refused_under_a_right_checksum() {
+        let found = Layout::of(&SIZES).cells as u64;
+        let doubled = Layout::of(&Sizes { lanes: [64, 128, 512], ..SIZES }).cells as u64;
+        for (critical, expected) in [(512, doubled), (257, 0), (0, 0), (u64::MAX, 0)] {
+            let mut forged = header();
+            forged[6] = critical;
+            forged[1] = checksum(&forged[2..]);
+            let refused = Err(Foreign::Length { found, expected });
+            assert_eq!(read_header(&forged, found, BOOT), refused, "{critical}");
+        }
     }
 
     #[test]

@@ -38,13 +38,15 @@ mod mapped {
     impl Memory {
         /// `cells` zeroed cells that only this process sees.
         pub fn private(cells: usize) -> std::io::Result<Arc<Memory>> {
+            // Miri, which knows no other flag, has to be able to run all of this.
+            let flags = if cfg!(miri) { MapFlags::empty() } else { MapFlags::NORESERVE };
             // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
             let base = unsafe {
                 mmap_anonymous(
                     null_mut(),
                     cells * 8,
                     ProtFlags::READ | ProtFlags::WRITE,
-                    MapFlags::PRIVATE | MapFlags::NORESERVE,
+                    MapFlags::PRIVATE | flags,
                 )
             }?;
             Ok(Memory::new(base, cells))
