@@ -52,6 +52,17 @@ class TestFullLane:
         assert (1, 1, 0) == (lane(bus)["spilled"], lane(bus)["waited"], lane(bus)["refused"])
         assert SIZE - RESERVE + 1 == reader.lag
 
+    def test_waits_once_for_a_reader_that_does_not_move(self, bus):
+        """Not for each event of the reserve: a quarter of a lane would take minutes."""
+        reader = bus.subscribe("risk.>")
+        for _ in range(64):
+            bus.publish(RISK, "BTC-USDT", 1.0)
+
+        stats = bus.stats()["lanes"]["critical"]
+
+        assert 16 == stats["spilled"]
+        assert 64 == len(reader.drain(100))
+
     def test_goes_on_when_its_reader_does(self, bus):
         reader = bus.subscribe("risk.>")
         fill(bus)

@@ -251,3 +251,14 @@ class TestTypedFields:
         """An event without the field has no such attribute, as anywhere in Python."""
         with pytest.raises(AttributeError, match=field):
             getattr(trade(), field)
+
+
+class TestPacking:
+    def test_refuses_a_price_with_more_decimals_than_said(self):
+        """Packed all the same, 1.002 would come back as 1.0."""
+        with pytest.raises(InvalidEventError, match="decimals"):
+            tb.pack_quote(1.001, 1.002, 1.0, 1.0, 2)
+
+    def test_refuses_a_quantity_that_is_none(self):
+        with pytest.raises(InvalidEventError, match="nan"):
+            tb.pack_quantity(float("nan"))

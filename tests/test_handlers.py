@@ -352,3 +352,18 @@ class TestThreads:
         assert {"high": 4 * count, "normal": 4 * count, "critical": 0} == {
             name: lane["published"] for name, lane in bus.stats()["lanes"].items()
         }
+
+
+class TestRegistering:
+    def test_needs_a_pattern(self, bus):
+        """`@bus.on` without brackets would otherwise register nothing, and say nothing."""
+        with pytest.raises(TypeError, match="takes patterns"):
+            bus.on(lambda event: None)
+
+    def test_needs_a_function_that_can_be_called_at_once(self, bus):
+        async def handler(event):
+            pass
+
+        with pytest.raises(TypeError, match="coroutine"):
+            bus.on("market.>")(handler)
+        assert () == bus.handlers

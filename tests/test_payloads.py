@@ -21,14 +21,17 @@ class TestPayload:
             assert payloads == [bus.payload(event) for event in reader.drain(100)]
 
     def test_is_referenced_from_metadata(self, bus):
-        """Whatever metadata was given as well; the reference is never 0."""
+        """The reference is never 0, and metadata of one's own beside it is refused."""
         reader = bus.subscribe(">")
 
-        bus.publish(PLACED, "BTC-USDT", 1.0, payload=b"client-order-1", metadata=5)
+        bus.publish(PLACED, "BTC-USDT", 1.0, payload=b"client-order-1")
         event = reader.poll()
 
-        assert event.metadata not in (0, 5)
+        assert 0 != event.metadata
         assert b"client-order-1" == bus.payload(event)
+        with pytest.raises(InvalidEventError, match="one of them"):
+            bus.publish(PLACED, "BTC-USDT", 1.0, payload=b"client-order-1", metadata=5)
+        assert 0 == reader.lag
 
     def test_can_be_a_quarter_of_the_ring(self):
         with tb.Bus(payload_bytes=4096) as bus, bus.subscribe(">") as reader:

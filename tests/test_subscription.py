@@ -269,6 +269,21 @@ class TestStart:
 
         assert before == named_bus.stats()
 
+    def test_can_be_another_subscriptions_position(self, bus):
+        """Who leaves and comes back goes on in every lane."""
+        reader = bus.subscribe(">")
+        for kind in (MARKET, TRADING, RISK):
+            publish(bus, kind, 20)
+        before = reader.drain(30)
+        position = reader.position
+        reader.close()
+
+        again = bus.subscribe(">", start=position)
+
+        assert 60 == len({event.id for event in [*before, *again.drain(100)]})
+        with pytest.raises(StartError, match="all lanes"):
+            bus.subscribe(">", start={"high": 3})
+
 
 class TestPriorities:
     def test_critical_overtakes_a_full_backlog(self, bus, read):
@@ -615,6 +630,16 @@ class TestIteration:
 
 
 class TestClosing:
+    def test_keeps_the_last_books(self, bus):
+        """What a report at the end is made of."""
+        with bus.subscribe("market.>") as reader:
+            publish(bus, MARKET, 5)
+            reader.drain(3)
+            books = reader.ledger()
+
+        assert books == reader.ledger()
+        assert (2, 0) == (reader.lag, reader.missed)
+
     def test_ends_its_use(self, bus):
         reader = bus.subscribe(">")
         reader.close()

@@ -6,6 +6,7 @@ Docstrings stand on the Rust side, where ``help()`` finds them; ``./dev test`` c
 
 import builtins
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, Literal, Self, final
 
 import numpy as np
@@ -153,9 +154,12 @@ class Bus:
         allow_nan: bool = False,
         critical_timeout_s: float = 1.0,
         source: str | int | None = None,
+        journal: object | None = None,
     ) -> Self: ...
     @property
     def name(self) -> str | None: ...
+    @property
+    def journal(self) -> JournalHandle | None: ...
     @property
     def closed(self) -> bool: ...
     def publish(
@@ -194,6 +198,15 @@ class Bus:
     def _stats(self) -> dict[str, Any]: ...
 
 @final
+class JournalHandle:
+    def sync(self, *, disk: bool = True) -> None: ...
+    @property
+    def path(self) -> Path | None: ...
+    @property
+    def persisted(self) -> dict[str, int]: ...
+    def stats(self) -> dict[str, int]: ...
+
+@final
 class Publisher:
     def publish(self, value: float, metadata: int = 0, timestamp: int = 0) -> int: ...
 
@@ -212,7 +225,12 @@ class HandlerHandle:
 
 class Subscription:
     def __new__(
-        cls, bus: Bus, patterns: list[str], start: str | int, wait: str, gating: bool | None
+        cls,
+        bus: Bus,
+        patterns: list[str],
+        start: str | int | tuple[int] | tuple[int, int, int],
+        wait: str,
+        gating: bool | None,
     ) -> Self: ...
     def poll(self, timeout_s: float | None = 0.0) -> Event | None: ...
     def __iter__(self) -> Self: ...

@@ -12,18 +12,25 @@ fork: a child that uses its parent's handle gets BusForkedError and opens the bu
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from tickbus import _native
+from tickbus.errors import StartError
+from tickbus.journal import Journal
 from tickbus.subscription import Subscription
 
 __all__ = ["Bus", "Wait"]
 
 Wait = Literal["adaptive", "spin", "yield", "sleep"]
+
+_LANES = ("normal", "high", "critical")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Handler = TypeVar("_Handler", bound=Callable[[_native.Event], object])
 
@@ -53,14 +60,38 @@ class Bus(_native.Bus):
         allow_nan: Publish NaN values instead of refusing them.
         critical_timeout_s: Seconds a critical publish waits for a slow subscriber.
         source: What events come from when ``publish`` does not say.
+        journal: Keep every event in this directory, or as a :class:`tickbus.journal.Journal` says.
+            Critical events are then persisted before anybody sees them, and a subscription that
+            was overtaken, or starts in the past, reads the journal. Only one handle of a named bus
+            gives it; the others find it. The lanes go on where the journal ends.
     Raises:
+        JournalLockedError: Another process writes to the journal.
+        CorruptJournalError, MissingSegmentError: It is damaged; nothing has been changed.
+        JournalError: It belongs to another bus than the one that runs under this name.
         LayoutError: The name belongs to a bus of another version or of other sizes.
         BusOwnerError: The name belongs to another user.
         CapacityError: No room in shared memory, or too many participants.
         InvalidNameError, InvalidSizeError: The name or a size is none.
     """
 
-    def __init__(self, name: str | None = None, **options: Any) -> None:
+    def __new__(
+        cls,
+        name: str | None = None,
+        *,
+        journal: Journal | str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> Self:
+        """The native half is made here, so the journal has to be known here."""
+        figures = None if journal is None else Journal.of(journal)._options()
+        return super().__new__(cls, name, journal=figures, **options)
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        journal: Journal | str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> None:
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._options = options
         self._handlers: list[_native.HandlerHandle] = []
@@ -69,7 +100,7 @@ class Bus(_native.Bus):
     def subscribe(
         self,
         *patterns: str,
-        start: str | int = "latest",
+        start: str | int | datetime | Mapping[str, int] = "latest",
         wait: Wait = "adaptive",
         lossy: bool | None = None,
     ) -> Subscription:
@@ -79,7 +110,9 @@ class Bus(_native.Bus):
         Args:
             patterns: ``category.type.source.symbol``; ``*`` is one level, ``>`` the rest, and the
                 symbol may be a glob: ``market.*.binance.BTC-*``.
-            start: "latest" (the next event), "earliest" (the oldest still there) or an event id.
+            start: "latest" (the next event), "earliest" (the oldest still there, or in the journal),
+                an event id, another subscription's ``position``, or a time with its zone: the first
+                event from then on, in the journal.
             wait: How to wait: "spin" burns a core for the lowest latency, "sleep" costs a wake-up of
                 some 40 us, "adaptive" spins for 20 us first, "yield" spins politely.
             lossy: Do not hold back publishers of critical events for this reader. By default only
@@ -89,7 +122,8 @@ class Bus(_native.Bus):
             StartError: The start has not been published, or is none.
             CapacityError: Too many subscriptions.
         """
-        subscription = Subscription(self, list(patterns), start, wait, None if lossy is None else not lossy)
+        gating = None if lossy is None else not lossy
+        subscription = Subscription(self, list(patterns), _native_start(start), wait, gating)
         self._subscriptions.add(subscription)
         return subscription
 
@@ -105,9 +139,17 @@ class Bus(_native.Bus):
 
         Raises:
             PatternError: A pattern is malformed or can match nothing.
+            TypeError: A pattern is no text, or the function is a coroutine function.
         """
+        if any(not isinstance(pattern, str) for pattern in patterns):
+            raise TypeError('bus.on takes patterns, as in @bus.on("risk.>")')
 
         def register(handler: _Handler) -> _Handler:
+            if inspect.iscoroutinefunction(handler):
+                raise TypeError(
+                    f"{handler!r} is a coroutine function, and inline handlers are called and not "
+                    "awaited; use `async for event in bus.subscribe(...)`"
+                )
             self._handlers.append(self._add_handler(list(patterns), handler))
             return handler
 
@@ -174,7 +216,10 @@ class Bus(_native.Bus):
         self.close()
 
     def __reduce__(self) -> tuple[Callable[..., Bus], tuple[str, dict[str, Any]]]:
-        """A named bus is pickled by its name and options, as an argument of a spawned process."""
+        """
+        A named bus is pickled by its name and options, as an argument of a spawned process. The
+        journal stays with this one.
+        """
         if self.name is None:
             raise TypeError("a private bus cannot be sent to another process; give it a name")
         return _reopen, (self.name, self._options)
@@ -182,6 +227,22 @@ class Bus(_native.Bus):
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         return f"<Bus {self.name or '(private)'} {state}>"
+
+
+def _native_start(
+    start: str | int | datetime | Mapping[str, int],
+) -> str | int | tuple[int] | tuple[int, int, int]:
+    """A time goes as nanoseconds in a tuple, to tell it from an id; a position as three sequences."""
+    if isinstance(start, Mapping):
+        if set(start) != set(_LANES):
+            raise StartError(f"start={start!r} has not the ids of all lanes: {', '.join(_LANES)}")
+        return start["normal"] >> 2, start["high"] >> 2, start["critical"] >> 2
+    if not isinstance(start, datetime):
+        return start
+    if start.tzinfo is None:
+        raise StartError(f"start={start!r} has no time zone; say which time is meant, for example UTC")
+    whole = (start - _EPOCH) // timedelta(microseconds=1)
+    return (max(whole, 0) * 1000,)
 
 
 def _reopen(name: str, options: dict[str, Any]) -> Bus:

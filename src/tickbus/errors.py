@@ -17,11 +17,19 @@ Every exception of tickbus, by what the caller does next.
     ├── BusLockedError (TimeoutError)         a stopped process holds the bus's admin lock
     ├── CapacityError                         a table of the bus, or shared memory, is full
     ├── PayloadOverwrittenError (LookupError) the payload is gone
+    ├── JournalError                          look at the journal; ``tickbus verify`` says more
+    │   ├── CorruptJournalError               restore the file, or read around the damage with ``salvage``
+    │   ├── MissingSegmentError               restore the file, or read around the hole with ``salvage``
+    │   ├── JournalLockedError                another process writes this journal; its PID is in ``pid``
+    │   ├── StorageFullError                  make room; the journal goes on by itself
+    │   ├── DurabilityUnknownError            open the journal again: a sync has failed
+    │   └── JournalLateError (TimeoutError)   the process that keeps the journal does not answer
     ├── CaptureError (ValueError)             a recorded file cannot be read
     └── MissingExtraError (ImportError)       install the extra it names
 
 None of them is raised after the fact: what raised has changed nothing, except where the message and
-the attributes say how much of a batch was published.
+the attributes say how much of a batch was published, or (``event_id``) that a critical event is on the
+bus and nobody can see it before it is persisted.
 """
 
 from __future__ import annotations
@@ -34,15 +42,22 @@ __all__ = [
     "BusOwnerError",
     "CapacityError",
     "CaptureError",
+    "CorruptJournalError",
+    "DurabilityUnknownError",
     "InvalidEventError",
     "InvalidNameError",
     "InvalidSizeError",
+    "JournalError",
+    "JournalLateError",
+    "JournalLockedError",
     "LayoutError",
     "MissingExtraError",
+    "MissingSegmentError",
     "PatternError",
     "PayloadOverwrittenError",
     "StalledError",
     "StartError",
+    "StorageFullError",
     "TickbusError",
     "TypeTakenError",
 ]
@@ -129,6 +144,59 @@ class CapacityError(TickbusError):
 
 class PayloadOverwrittenError(TickbusError, LookupError):
     """The payload was there and has been overwritten by newer ones."""
+
+
+class JournalError(TickbusError):
+    """
+    The journal cannot do what was asked; the message names file and place.
+
+    Attributes:
+        event_id: The critical event that is on the bus and waits to be persisted; 0 when there is none.
+        pid: The other process, where one is the reason; 0 otherwise.
+    """
+
+    def __init__(self, message: str, *, event_id: int = 0, pid: int = 0) -> None:
+        super().__init__(message)
+        self.event_id = event_id
+        self.pid = pid
+
+
+class CorruptJournalError(JournalError):
+    """What was on the disk once is damaged. Nothing has been cut or changed."""
+
+
+class MissingSegmentError(JournalError):
+    """A file of the journal is gone from between others."""
+
+
+class JournalLockedError(JournalError):
+    """Another process, ``pid``, writes this journal, or keeps a journal of this bus."""
+
+
+class StorageFullError(JournalError):
+    """
+    The device of the journal is full.
+
+    The event ``event_id``, if one is named, will be persisted and seen when there is space again;
+    nothing else was published.
+    """
+
+
+class DurabilityUnknownError(JournalError):
+    """
+    A sync has failed, and the system may have dropped what it should have written.
+
+    Nobody has seen the event ``event_id``, and whether it is on the disk is not known. The journal
+    takes nothing more; opening it again reads what the disk really has.
+    """
+
+
+class JournalLateError(JournalError, TimeoutError):
+    """
+    The process that keeps the journal, ``pid``, has not persisted the event in time.
+
+    It may be stopped, gone or slow. Nobody has seen ``event_id``; it will be seen once it is persisted.
+    """
 
 
 class CaptureError(TickbusError, ValueError):

@@ -40,7 +40,12 @@ class Subscription(_native.Subscription):
     _burst: int
 
     def __init__(
-        self, bus: Bus, patterns: list[str], start: str | int, wait: str, gating: bool | None
+        self,
+        bus: Bus,
+        patterns: list[str],
+        start: str | int | tuple[int] | tuple[int, int, int],
+        wait: str,
+        gating: bool | None,
     ) -> None:
         self._bus = bus
         self._burst = 0

@@ -9,17 +9,19 @@
 //! and the publisher gets an error. No critical event is ever dropped.
 
 use crate::error::BusError;
-use crate::lane::layout::{Layout, Sizes};
-use crate::lane::memory::Memory;
-use crate::lane::ring::{Blocked, COUNTER_NAMES, Counter, Lane};
+use crate::history::History;
+use crate::lane::counter::{COUNTER_NAMES, Counter};
+use crate::lane::layout::Sizes;
+use crate::lane::ring::{Blocked, Lane};
 use crate::names::BusNames;
-use crate::open::{self, Asked, Opened};
+use crate::open::{self, Asked, Opened, Origins};
 use crate::payload::PayloadRing;
+use crate::persistence::Persistence;
 use crate::registry::{Participants, Readers};
 use crate::sync::relax;
 use crate::sys::{AdminLock, Identity};
 use crate::wake::Sleepers;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,9 @@ pub const CRITICAL: usize = 2;
 /// How long a publisher waits for a live producer that does not move before it gives up.
 pub const STALL_PATIENCE: Duration = Duration::from_millis(20);
 
+/// Opens the history of a bus, when there is one.
+pub type Historian = Box<dyn Fn(&Bus) -> Option<Box<dyn History>> + Send + Sync>;
+
 /// A bus opened by this process.
 pub struct Bus {
     pub(crate) lanes: [Lane; 3],
@@ -35,6 +40,9 @@ pub struct Bus {
     pub(crate) readers: Readers,
     pub(crate) sleepers: Sleepers,
     pub(crate) admin: Arc<AdminLock>,
+    pub(crate) persistence: Persistence,
+    /// How this process reads what the lanes have overwritten.
+    historian: OnceLock<Historian>,
     names: Arc<BusNames>,
     header: crate::lane::memory::Cells,
     payloads: crate::lane::memory::Cells,
@@ -42,20 +50,37 @@ pub struct Bus {
     path: Option<String>,
     identity: Identity,
     left: AtomicBool,
+    /// The critical gate at which a publisher's patience last ran out, plus one.
+    stuck_at: AtomicU64,
     number: u8,
 }
 
 impl Bus {
     /// A bus of this process alone.
     pub fn private(sizes: Sizes) -> Result<Arc<Bus>, BusError> {
-        Bus::join(open::private(sizes)?, None)
+        Bus::private_from(sizes, [0; 3])
+    }
+
+    /// The same, with lanes that begin at `origins`.
+    pub fn private_from(sizes: Sizes, origins: Origins) -> Result<Arc<Bus>, BusError> {
+        Bus::join(open::private(sizes, origins)?, None)
     }
 
     /// Attach to the bus called `name`, creating it with `sizes` when nobody has. Other sizes than the
     /// `asked` ones are an error.
     pub fn named(name: &str, sizes: Sizes, asked: &Asked) -> Result<Arc<Bus>, BusError> {
+        Bus::named_from(name, sizes, asked, [0; 3])
+    }
+
+    /// The same, with lanes that begin at `origins` if the bus is created.
+    pub fn named_from(
+        name: &str,
+        sizes: Sizes,
+        asked: &Asked,
+        origins: Origins,
+    ) -> Result<Arc<Bus>, BusError> {
         loop {
-            let opened = open::named(name, sizes, asked)?;
+            let opened = open::named(name, sizes, asked, origins)?;
             let bus = Bus::join(opened, Some(open::path_of(name)))?;
             // Its last user may have removed the file while we were opening it.
             if bus.is_linked() {
@@ -71,13 +96,15 @@ impl Bus {
         let identity = Identity::own().map_err(BusError::io("read our own /proc entry"))?;
         let participants = Participants::new(&memory, &layout);
         let mut bus = Bus {
-            lanes: lanes(&memory, &layout),
+            lanes: open::lanes(&memory, &layout),
             readers: Readers::new(&memory, &layout),
             sleepers: Sleepers::new(&memory, &layout, pipes),
             names: match path {
                 Some(_) => Arc::new(BusNames::new(&memory, &layout, Arc::clone(&admin))),
                 None => Arc::clone(process_names()?),
             },
+            persistence: Persistence::new(memory.cells(layout.header.at, layout.header.len)),
+            historian: OnceLock::new(),
             header: memory.cells(layout.header.at, layout.header.len),
             payloads: memory.cells(layout.payloads.at, sizes.payload_cells),
             participants,
@@ -86,6 +113,7 @@ impl Bus {
             path,
             identity,
             left: AtomicBool::new(true),
+            stuck_at: AtomicU64::new(0),
             number: 0,
         };
         bus.reap()?;
@@ -124,6 +152,11 @@ impl Bus {
     /// Where bytes too long for an event live.
     pub fn payloads(&self) -> PayloadRing<'_> {
         PayloadRing::new(&self.payloads, &self.header[crate::lane::layout::PAYLOAD_TAIL])
+    }
+
+    /// Which of all buses ever this one is.
+    pub fn id(&self) -> u64 {
+        self.header[crate::lane::layout::ID].load(crate::sync::Ordering::Relaxed)
     }
 
     /// This handle's own number, which its subscriptions and sleepers are registered under.
@@ -168,12 +201,40 @@ impl Bus {
         dead.len()
     }
 
-    /// Move the gate of the critical lane up to its slowest gating reader.
-    pub(crate) fn rescan_gate(&self) {
-        let lane = &self.lanes[CRITICAL];
+    /// Move a lane's gate up to its slowest gating reader. With a journal that is the journal alone:
+    /// the others find there what they come too late for.
+    pub(crate) fn rescan_gate(&self, number: usize) {
+        let lane = &self.lanes[number];
         // Read before the scan: a reader that joins later starts here or behind it.
         let tail = lane.tail();
-        lane.raise_gate(self.readers.slowest_gating().map_or(tail, |(cursor, _)| cursor.min(tail)));
+        let slowest = match self.persistence.reader() {
+            Some(journal) if self.readers.owner(journal).is_some() => {
+                Some(self.readers.cursor(journal, number))
+            }
+            _ => self.readers.slowest_gating(number).map(|(cursor, _)| cursor),
+        };
+        lane.raise_gate(slowest.map_or(tail, |cursor| cursor.min(tail)));
+    }
+
+    /// Whether subscribers cannot see an event yet: then it is the journal that wakes them.
+    #[inline(always)]
+    pub(crate) fn is_held(&self, lane: usize, sequence: u64) -> bool {
+        lane == CRITICAL && !self.lanes[CRITICAL].is_visible(sequence)
+    }
+
+    /// The journal of this bus, as far as everybody can see it.
+    pub fn persistence(&self) -> &Persistence {
+        &self.persistence
+    }
+
+    /// Say how this process reads history. The first to say so is heard.
+    pub fn set_historian(&self, historian: Historian) {
+        let _ = self.historian.set(historian);
+    }
+
+    /// Open what was kept of the lanes; `None` when nobody keeps it.
+    pub fn history(&self) -> Option<Box<dyn History>> {
+        self.historian.get()?(self)
     }
 
     /// Wait, at most until `deadline`, for what blocks an append that leaves `reserve` slots free.
@@ -185,9 +246,15 @@ impl Bus {
         for turn in 0u32.. {
             match blocked {
                 Blocked::Full { sequence } => {
-                    self.rescan_gate();
-                    if ring.gate() + ring.size() > sequence + reserve {
+                    self.rescan_gate(lane);
+                    if ring.gate().is_none_or(|gate| gate + ring.size() > sequence + reserve) {
                         return true;
+                    }
+                    // The journal may be asleep, or in another process.
+                    if turn % 16 == 0
+                        && let Some(journal) = self.persistence.waker()
+                    {
+                        self.sleepers.call(journal);
                     }
                 }
                 Blocked::Unfinished { sequence, .. } => {
@@ -216,6 +283,18 @@ impl Bus {
         unreachable!("the loop counts for longer than any deadline")
     }
 
+    /// Whether a publisher of this handle has waited in vain for the readers that are waited for now:
+    /// one wait is enough for all who come until they move.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let gate = self.lanes[CRITICAL].gate();
+        gate.is_some_and(|gate| self.stuck_at.load(Ordering::Relaxed) == gate + 1)
+    }
+
+    pub(crate) fn set_stuck(&self) {
+        let gate = self.lanes[CRITICAL].gate();
+        self.stuck_at.store(gate.map_or(0, |gate| gate + 1), Ordering::Relaxed);
+    }
+
     /// Slots of the critical lane that only a publisher out of patience may use.
     pub fn reserve(&self, lane: usize) -> u64 {
         if lane == CRITICAL { self.lanes[CRITICAL].size() / 4 } else { 0 }
@@ -228,7 +307,7 @@ impl Bus {
 
     /// The slowest gating reader's process and how many events it is behind.
     pub fn slowest_gating(&self) -> Option<(u64, u64)> {
-        let (cursor, owner) = self.readers.slowest_gating()?;
+        let (cursor, owner) = self.readers.slowest_gating(CRITICAL)?;
         Some((self.pid_of(owner)?, self.lanes[CRITICAL].tail().saturating_sub(cursor)))
     }
 
@@ -287,20 +366,8 @@ pub fn process_names() -> Result<&'static Arc<BusNames>, BusError> {
     if let Some(names) = NAMES.get() {
         return Ok(names);
     }
-    let Opened { memory, layout, .. } = open::private(Sizes { lanes: [64; 3], payload_cells: 64 })?;
+    let Opened { memory, layout, .. } =
+        open::private(Sizes { lanes: [64; 3], payload_cells: 64 }, [0; 3])?;
     let names = BusNames::new(&memory, &layout, Arc::new(AdminLock::new(None)));
     Ok(NAMES.get_or_init(|| Arc::new(names)))
-}
-
-fn lanes(memory: &Arc<Memory>, layout: &Layout) -> [Lane; 3] {
-    let cells = |region: crate::lane::layout::Region| memory.cells(region.at, region.len);
-    std::array::from_fn(|i| {
-        Lane::new(
-            cells(layout.controls[i]),
-            cells(layout.stamps[i]),
-            cells(layout.events[i]),
-            cells(layout.staging),
-            i == CRITICAL,
-        )
-    })
 }

@@ -1,5 +1,6 @@
 //! What can go wrong at the bus, by what the caller does next.
 
+use crate::history::HistoryError;
 use crate::lane::layout::Foreign;
 use crate::names::NamingError;
 use crate::sys::LockTimeout;
@@ -47,9 +48,24 @@ pub enum BusError {
     Pattern(PatternError),
     /// A start that has not been published yet.
     Start {
+        lane: usize,
         sequence: u64,
         tail: u64,
     },
+    /// Another process keeps a journal of this bus.
+    Journaled {
+        pid: u64,
+    },
+    /// The journal is of another bus than the one that runs under this name.
+    OtherBus {
+        lane: usize,
+        next: u64,
+        tail: u64,
+    },
+    /// A start that only a journal can find, on a bus without one.
+    NoHistory,
+    /// The history cannot be read where the start would be.
+    History(HistoryError),
 }
 
 macro_rules! from {

@@ -8,7 +8,9 @@
 //! - [`names`]: symbols, sources and registered types
 //! - [`payload`]: bytes too long for an event
 //! - [`open`], [`registry`], [`wake`], [`sys`]: processes, and how they find and wake each other
-//! - [`bus`], [`producer`], [`subscription`], [`waiting`]: the bus itself
+//! - [`bus`], [`producer`], [`subscription`], [`ledger`], [`waiting`]: the bus itself
+//! - [`history`], [`past`], [`persistence`]: what the bus asks of a journal, and knows of it
+//! - [`journal`]: every event on disk
 //! - [`backoff`], [`measure`]: how to spin, and how fast it all is
 //! - [`exchange`]: venue frames to events
 
@@ -31,9 +33,19 @@ pub mod error;
 #[cfg(not(loom))]
 pub mod exchange;
 #[cfg(not(loom))]
+pub mod history;
+#[cfg(not(loom))]
+pub mod journal;
+#[cfg(not(loom))]
+pub mod ledger;
+#[cfg(not(loom))]
 pub mod measure;
 #[cfg(not(loom))]
 pub mod open;
+#[cfg(not(loom))]
+pub mod past;
+#[cfg(not(loom))]
+pub mod persistence;
 #[cfg(not(loom))]
 pub mod producer;
 #[cfg(not(loom))]

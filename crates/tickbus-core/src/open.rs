@@ -5,9 +5,11 @@
 //! It lives as long as somebody has it open. The last to leave removes it; after a crash of all, the
 //! next to come finds it with its events and takes over.
 
+use crate::bus::CRITICAL;
 use crate::error::BusError;
-use crate::lane::layout::{Foreign, LANE_SIZES, Layout, Sizes, read_header, write_header};
+use crate::lane::layout::{Foreign, LANE_SIZES, Layout, Region, Sizes, read_header, write_header};
 use crate::lane::memory::{Memory, PAGE_CELLS};
+use crate::lane::ring::Lane;
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, fallocate, fstat, linkat, open,
 };
@@ -48,19 +50,53 @@ fn check_sizes(sizes: &Sizes) -> Result<(), BusError> {
     }
 }
 
+/// First sequence of each lane of a new bus, by priority number.
+pub type Origins = [u64; 3];
+
 /// Memory for a bus without a name.
-pub fn private(sizes: Sizes) -> Result<Opened, BusError> {
+pub fn private(sizes: Sizes, origins: Origins) -> Result<Opened, BusError> {
     check_sizes(&sizes)?;
     let layout = Layout::of(&sizes);
     let memory = Memory::private(layout.cells).map_err(BusError::io("private memory"))?;
-    write_header(&memory.cells(0, PAGE_CELLS), &sizes, 0); // nobody will ask from which boot it is
+    format(&memory, &layout, &sizes, origins, 0); // nobody will ask from which boot it is
     Ok(Opened { memory, layout, sizes, file: None })
+}
+
+/// Make zeroed memory an empty bus.
+fn format(memory: &Arc<Memory>, layout: &Layout, sizes: &Sizes, origins: Origins, boot: u64) {
+    for (number, (lane, origin)) in lanes(memory, layout).iter().zip(origins).enumerate() {
+        if origin > 0 {
+            lane.begin_at(origin);
+        }
+        if number == CRITICAL {
+            lane.close_gate(origin);
+        }
+    }
+    write_header(&memory.cells(0, PAGE_CELLS), sizes, boot);
+}
+
+/// The lanes of a bus, by priority number.
+pub fn lanes(memory: &Arc<Memory>, layout: &Layout) -> [Lane; 3] {
+    let cells = |region: Region| memory.cells(region.at, region.len);
+    std::array::from_fn(|i| {
+        Lane::new(
+            cells(layout.controls[i]),
+            cells(layout.stamps[i]),
+            cells(layout.events[i]),
+            cells(layout.staging),
+        )
+    })
 }
 
 /// Attach to the bus called `name`, or create it with `sizes`.
 ///
 /// `asked` has the sizes that somebody asked for; a bus with others is refused.
-pub fn named(name: &str, sizes: Sizes, asked: &Asked) -> Result<Opened, BusError> {
+pub fn named(
+    name: &str,
+    sizes: Sizes,
+    asked: &Asked,
+    origins: Origins,
+) -> Result<Opened, BusError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if name.is_empty() || name.len() > MAX_BUS_NAME || !name.bytes().all(plain) {
         return Err(BusError::BusName { name: name.to_owned() });
@@ -71,7 +107,7 @@ pub fn named(name: &str, sizes: Sizes, asked: &Asked) -> Result<Opened, BusError
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match open(&path, flags, Mode::empty()) {
             Ok(file) => file,
-            Err(Errno::NOENT) => match create(&path, &sizes)? {
+            Err(Errno::NOENT) => match create(&path, &sizes, origins)? {
                 Some(file) => file,
                 None => continue, // somebody else was first
             },
@@ -94,7 +130,7 @@ fn boot() -> Result<u64, BusError> {
 }
 
 /// `None` when the path appeared meanwhile.
-fn create(path: &str, sizes: &Sizes) -> Result<Option<OwnedFd>, BusError> {
+fn create(path: &str, sizes: &Sizes, origins: Origins) -> Result<Option<OwnedFd>, BusError> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::TMPFILE;
     let file = open(DIRECTORY, flags, Mode::RUSR | Mode::WUSR)
         .map_err(BusError::io("create shared memory"))?;
@@ -103,7 +139,7 @@ fn create(path: &str, sizes: &Sizes) -> Result<Option<OwnedFd>, BusError> {
     fallocate(&file, FallocateFlags::empty(), 0, layout.cells as u64 * 8)
         .map_err(BusError::io("reserve shared memory"))?;
     let memory = Memory::shared(file.as_fd(), layout.cells).map_err(BusError::io("map"))?;
-    write_header(&memory.cells(0, PAGE_CELLS), sizes, boot()?);
+    format(&memory, &layout, sizes, origins, boot()?);
     let anonymous = format!("/proc/self/fd/{}", file.as_raw_fd());
     match linkat(CWD, anonymous, CWD, path, AtFlags::SYMLINK_FOLLOW) {
         Ok(()) => Ok(Some(file)),

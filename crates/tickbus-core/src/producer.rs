@@ -3,11 +3,17 @@
 use crate::bus::{Bus, CRITICAL, STALL_PATIENCE};
 use crate::error::BusError;
 use crate::event::{Event, Words};
-use crate::lane::ring::{Blocked, Counter};
+use crate::lane::counter::Counter;
+use crate::lane::ring::Blocked;
 use crate::lane::stamp::MAX_CLAIM;
+use crate::persistence::{State, Unpersisted};
 use crate::wake::Wishes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How long a publisher waits for a journal that is a whole lane behind: as long as a slow device
+/// may take for a sync.
+pub const JOURNAL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why an event was not published. It was not: not now, and not later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +22,8 @@ pub enum Refused {
     Backpressure { waited: Duration },
     /// A live producer has stopped in the middle of a publish, a lap ago.
     Stalled { owner: u8 },
+    /// The lane is full of events that the journal has not taken.
+    Unpersisted(Unpersisted),
 }
 
 /// Number of a lane and the events that go to it.
@@ -63,6 +71,11 @@ impl Producer {
         &self.bus
     }
 
+    /// Where this producer's last claim in a lane ended.
+    pub fn tail(&self, lane: usize) -> u64 {
+        self.tails[lane]
+    }
+
     /// Publish one event to the lane its priority says; its sequence there. Never waits.
     ///
     /// # Panics
@@ -80,7 +93,7 @@ impl Producer {
         let claim =
             self.bus.lanes[lane]
                 .append(self.number, &mut self.tails[lane], 1, reserve, |_| words)?;
-        if self.bus.sleepers.any() {
+        if self.bus.sleepers.any() && !self.bus.is_held(lane, claim.first) {
             self.bus.sleepers.wake(event.event_type, event.symbol);
         }
         Ok(claim.first)
@@ -128,6 +141,7 @@ impl Producer {
         }
         let mut published = 0;
         let mut blocked = None;
+        let mut last = 0;
         while published < events.len() {
             let rest = &events[published..];
             let count = rest.len().min(MAX_CLAIM);
@@ -135,14 +149,17 @@ impl Producer {
             let words = |i: usize| stamped(&chunk[i], lane, now);
             let ring = &self.bus.lanes[lane];
             match ring.append(self.number, &mut self.tails[lane], count, reserve, words) {
-                Ok(claim) => published += claim.len,
+                Ok(claim) => {
+                    published += claim.len;
+                    last = claim.first + claim.len as u64 - 1;
+                }
                 Err(why) => {
                     blocked = Some(why);
                     break;
                 }
             }
         }
-        if self.bus.sleepers.any() {
+        if published > 0 && self.bus.sleepers.any() && !self.bus.is_held(lane, last) {
             self.wake_for(&events[..published]);
         }
         (published, blocked)
@@ -208,7 +225,7 @@ pub struct Wait {
     bus: Arc<Bus>,
     lane: usize,
     began: Instant,
-    deadline: Instant,
+    patience: Duration,
     /// What the next attempt has to leave free.
     pub reserve: u64,
 }
@@ -216,19 +233,29 @@ pub struct Wait {
 impl Wait {
     pub fn new(bus: &Arc<Bus>, lane: usize, patience: Duration) -> Wait {
         let patience = if lane == CRITICAL { patience } else { STALL_PATIENCE };
-        let began = Instant::now();
         bus.count(lane, Counter::Waited, 1);
         let reserve = bus.reserve(lane);
-        Wait { bus: Arc::clone(bus), lane, began, deadline: began + patience, reserve }
+        Wait { bus: Arc::clone(bus), lane, began: Instant::now(), patience, reserve }
     }
 
     /// Wait until another attempt makes sense; an error when none does any more.
     pub fn for_room(&mut self, blocked: Blocked) -> Result<(), Refused> {
-        if self.bus.unblock(self.lane, blocked, self.reserve, self.deadline) {
+        let persistence = self.bus.persistence();
+        if matches!(blocked, Blocked::Full { .. }) && persistence.is_on() {
+            let deadline = self.began + self.patience.max(JOURNAL_PATIENCE);
+            return self.for_journal(blocked, deadline);
+        }
+        let full_with_reserve = matches!(blocked, Blocked::Full { .. }) && self.reserve > 0;
+        if full_with_reserve && self.bus.is_stuck() {
+            self.reserve = 0;
+            return Ok(());
+        }
+        if self.bus.unblock(self.lane, blocked, self.reserve, self.began + self.patience) {
             return Ok(());
         }
         match blocked {
             Blocked::Full { .. } if self.reserve > 0 => {
+                self.bus.set_stuck();
                 self.reserve = 0;
                 Ok(())
             }
@@ -243,9 +270,30 @@ impl Wait {
         }
     }
 
+    /// Wait for the journal, whose lane this is as long as there is one: nobody else holds it back.
+    fn for_journal(&mut self, blocked: Blocked, deadline: Instant) -> Result<(), Refused> {
+        // There is no reserve for what the journal only has to take.
+        self.reserve = 0;
+        let why = loop {
+            let slice = deadline.min(Instant::now() + STALL_PATIENCE);
+            if self.bus.unblock(self.lane, blocked, 0, slice) {
+                return Ok(());
+            }
+            match self.bus.persistence().state() {
+                State::Full => break Unpersisted::Full,
+                State::Failed => break Unpersisted::Failed,
+                State::None => return Ok(()),
+                State::Live if Instant::now() < deadline => {}
+                State::Live => break Unpersisted::Late { pid: self.bus.journal_pid() },
+            }
+        };
+        self.bus.count(self.lane, Counter::Refused, 1);
+        Err(Refused::Unpersisted(why))
+    }
+
     /// The attempt succeeded.
     pub fn done(&self) {
-        if self.reserve < self.bus.reserve(self.lane) {
+        if self.reserve < self.bus.reserve(self.lane) && !self.bus.persistence().is_on() {
             self.bus.count(self.lane, Counter::Spilled, 1);
         }
     }

@@ -45,7 +45,7 @@ pub enum QuoteError {
     Size,
     /// Bid and ask are 2^23 or more units of their last decimal apart.
     Spread,
-    /// More than 15 decimals.
+    /// More than 15 decimals, or a price has more than was said.
     Decimals,
 }
 
@@ -80,10 +80,15 @@ pub fn unpack(value: f64, metadata: u64) -> Quote {
 }
 
 fn units(price: f64, decimals: u32) -> Result<i64, QuoteError> {
-    let units = (price * POWERS[decimals as usize]).round();
+    let scale = POWERS[decimals as usize];
+    let units = (price * scale).round();
     // NaN is in no range.
     if !(0.0..MAX_UNITS).contains(&units) {
         return Err(QuoteError::Price);
+    }
+    // Both are exact, so the quotient is the double that the price's text parses to, or another.
+    if units / scale != price {
+        return Err(QuoteError::Decimals);
     }
     Ok(units as i64)
 }

@@ -99,13 +99,16 @@ impl Readers {
         &self.0[number * READER_CELLS..(number + 1) * READER_CELLS]
     }
 
-    /// Take a free number. `critical` is where a gating reader holds the gate until it knows better.
-    pub fn enter(&self, owner: u8, gating: bool, critical: u64) -> Result<usize, BusError> {
+    /// Take a free number for a reader that gates the lanes in `gating`, a bit each. `cursors` is
+    /// where it holds their gates until it knows better.
+    pub fn enter(&self, owner: u8, gating: u64, cursors: [u64; 3]) -> Result<usize, BusError> {
         let free = (0..READERS).find(|n| self.of(*n)[OWNER].load(Ordering::Acquire) == 0);
         let number = free.ok_or(BusError::Capacity { what: "subscriptions", limit: READERS })?;
         let cells = self.of(number);
-        cells[GATING].store(u64::from(gating), Ordering::Relaxed);
-        cells[CURSORS + 2].store(critical, Ordering::Relaxed);
+        cells[GATING].store(gating, Ordering::Relaxed);
+        for (cell, cursor) in cells[CURSORS..].iter().zip(cursors) {
+            cell.store(cursor, Ordering::Relaxed);
+        }
         // SeqCst: from here on a publisher that looks for room sees us; the joiner then reads the
         // tail, and starts there or later (native-bus protocol, see docs/parts/lanes.md).
         cells[OWNER].store(u64::from(owner), Ordering::SeqCst);
@@ -155,19 +158,31 @@ impl Readers {
         self.of(number)[CURSORS + lane].store(cursor, Ordering::Release);
     }
 
+    /// Where a reader's cursor stands.
+    pub fn cursor(&self, number: usize, lane: usize) -> u64 {
+        self.of(number)[CURSORS + lane].load(Ordering::Acquire)
+    }
+
+    /// The participant a reader belongs to; `None` when it is gone.
+    pub fn owner(&self, number: usize) -> Option<u8> {
+        let owner = self.of(number)[OWNER].load(Ordering::SeqCst) as u8;
+        (owner != 0).then_some(owner)
+    }
+
     /// How many are registered, in all processes.
     pub fn count(&self) -> usize {
         (0..READERS).filter(|n| self.of(*n)[OWNER].load(Ordering::Relaxed) != 0).count()
     }
 
-    /// Lowest critical cursor of the gating readers, with its owner; `None` without any.
-    pub fn slowest_gating(&self) -> Option<(u64, u8)> {
+    /// Lowest cursor of a lane's gating readers, with its owner; `None` without any.
+    pub fn slowest_gating(&self, lane: usize) -> Option<(u64, u8)> {
         (0..READERS)
             .filter_map(|number| {
                 let cells = self.of(number);
                 let owner = cells[OWNER].load(Ordering::SeqCst) as u8;
-                let gating = owner != 0 && cells[GATING].load(Ordering::Relaxed) != 0;
-                gating.then(|| (cells[CURSORS + 2].load(Ordering::Acquire), owner))
+                let gating = cells[GATING].load(Ordering::Relaxed) >> lane & 1 != 0;
+                let cursor = || cells[CURSORS + lane].load(Ordering::Acquire);
+                (owner != 0 && gating).then(|| (cursor(), owner))
             })
             .min()
     }

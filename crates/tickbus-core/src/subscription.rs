@@ -12,7 +12,10 @@
 use crate::bus::{Bus, CRITICAL};
 use crate::error::BusError;
 use crate::event::Event;
-use crate::lane::ring::Peek;
+use crate::history::HistoryError;
+use crate::lane::ring::{Lane, Peek};
+use crate::ledger::{Ledger, Observer};
+use crate::past::{Found, Past};
 use crate::registry::Fate;
 use crate::sync::{Ordering, fence};
 use crate::topic::Matcher;
@@ -35,6 +38,10 @@ pub enum Start {
     Earliest,
     /// With this sequence of one lane, and the next event of the others.
     At { lane: usize, sequence: u64 },
+    /// With these sequences, by lane.
+    Each([u64; 3]),
+    /// With the first event of each lane that has at least this timestamp; from a journal.
+    Time(u64),
 }
 
 impl Start {
@@ -42,23 +49,14 @@ impl Start {
     pub fn check(self, bus: &Bus) -> Result<(), BusError> {
         match self {
             Start::At { lane, sequence } if sequence > bus.lanes[lane].tail() => {
-                Err(BusError::Start { sequence, tail: bus.lanes[lane].tail() })
+                Err(BusError::Start { lane, sequence, tail: bus.lanes[lane].tail() })
             }
-            Start::At { .. } | Start::Latest | Start::Earliest => Ok(()),
+            Start::Each(sequences) => {
+                (0..3).try_for_each(|lane| Start::At { lane, sequence: sequences[lane] }.check(bus))
+            }
+            Start::At { .. } | Start::Latest | Start::Earliest | Start::Time(_) => Ok(()),
         }
     }
-}
-
-/// What became of a lane's events, for one subscription.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ledger {
-    pub published: u64,
-    pub delivered: u64,
-    pub filtered: u64,
-    /// Overwritten before they were read.
-    pub missed: u64,
-    /// Published and not looked at yet.
-    pub pending: u64,
 }
 
 /// An event with its place in its lane.
@@ -84,6 +82,11 @@ pub struct Subscription {
     /// High events since the last normal one.
     high_run: u32,
     unfiltered: bool,
+    /// Lanes in which it reads the bus's history, a bit each, because the lane has overwritten what
+    /// comes next.
+    behind: u8,
+    past: Past,
+    trouble: Option<HistoryError>,
 }
 
 impl Subscription {
@@ -100,7 +103,8 @@ impl Subscription {
         let number = {
             let _guard = bus.admin.lock()?;
             // Holding the gate where it is; raised to the true start below.
-            bus.readers.enter(bus.number(), gating, bus.lanes[CRITICAL].gate())?
+            let held = [0, 0, bus.lanes[CRITICAL].gate().unwrap_or(0)];
+            bus.readers.enter(bus.number(), u64::from(gating) << CRITICAL, held)?
         };
         let unfiltered = patterns.contains(&">");
         let mut subscription = Subscription {
@@ -110,23 +114,46 @@ impl Subscription {
             number,
             high_run: 0,
             unfiltered,
+            behind: 0,
+            past: Past::default(),
+            trouble: None,
         };
-        for (i, lane) in bus.lanes.iter().enumerate() {
-            let first = match start {
-                Start::Earliest => lane.oldest(),
-                Start::At { lane, sequence } if lane == i => sequence,
-                Start::At { .. } | Start::Latest => lane.tail(),
-            };
+        for lane in 0..bus.lanes.len() {
+            let first = subscription.first_of(lane, start)?;
             // Whoever looked for room before we registered may have moved the gate meanwhile; it is
             // at most the tail we have just read.
-            subscription.cursors[i] = Cursor { next: first, overtaken: 0 };
-            bus.readers.start(number, i, first);
+            subscription.cursors[lane] = Cursor { next: first, overtaken: 0 };
+            subscription.behind |= u8::from(first < bus.lanes[lane].oldest()) << lane;
+            bus.readers.start(number, lane, first);
         }
         Ok(subscription)
     }
 
+    /// Where the books of a lane begin.
+    fn first_of(&mut self, lane: usize, start: Start) -> Result<u64, BusError> {
+        let ring = &self.bus.lanes[lane];
+        let history = self.past.history(&self.bus);
+        let damaged = |error: HistoryError| BusError::History(error);
+        Ok(match (start, history) {
+            (Start::At { lane: of, sequence }, _) if of == lane => sequence,
+            (Start::Each(sequences), _) => sequences[lane],
+            (Start::At { .. } | Start::Latest, _) => ring.end(),
+            (Start::Earliest, None) => ring.oldest(),
+            (Start::Earliest, Some(history)) => {
+                history.first(lane).map_err(damaged)?.min(ring.oldest())
+            }
+            (Start::Time(_), None) => return Err(BusError::NoHistory),
+            (Start::Time(ns), Some(history)) => history.at(lane, ns).map_err(damaged)?,
+        })
+    }
+
     pub fn bus(&self) -> &Arc<Bus> {
         &self.bus
+    }
+
+    /// What went wrong with the history since this was last asked. The books have what it cost.
+    pub fn take_trouble(&mut self) -> Option<HistoryError> {
+        self.trouble.take()
     }
 
     pub fn matcher(&self) -> &Matcher {
@@ -134,7 +161,7 @@ impl Subscription {
     }
 
     /// The next event, or `None` when there is none now. Never waits.
-    #[inline]
+    #[inline(always)]
     pub fn poll(&mut self) -> Option<Delivered> {
         loop {
             let critical = self.take(CRITICAL);
@@ -163,61 +190,130 @@ impl Subscription {
 
     #[inline(always)]
     fn take(&mut self, lane: usize) -> Taken {
-        let cursor = &mut self.cursors[lane];
-        let sequence = cursor.next;
-        match self.bus.lanes[lane].read(sequence) {
-            Peek::Event(words) => {
-                let event = Event::from_words(words);
-                cursor.next = sequence + 1;
-                cursor.overtaken = 0;
-                let wanted = self.unfiltered
-                    || self.matcher.matches(
-                        event.event_type,
-                        event.source,
-                        event.symbol,
-                        self.bus.names().as_ref(),
-                    );
-                let fate = if wanted { Fate::Delivered } else { Fate::Filtered };
-                self.bus.readers.enter_fate(self.number, lane, fate, 1);
-                self.bus.readers.set_cursor(self.number, lane, sequence + 1);
-                if !wanted && self.is_foreign(lane) {
-                    self.skip_foreign(lane);
-                }
-                self.high_run =
-                    if lane == NORMAL { 0 } else { self.high_run + u32::from(lane == HIGH) };
-                if wanted {
-                    Taken::Event(Delivered { sequence, event })
-                } else {
-                    Taken::Skipped
-                }
-            }
+        if self.behind != 0 && self.behind >> lane & 1 != 0 {
+            return self.take_past(lane);
+        }
+        let sequence = self.cursors[lane].next;
+        let ring = &self.bus.lanes[lane];
+        // Only the critical lane is ever held: its events are persisted before they are seen.
+        if lane == CRITICAL && !ring.is_visible(sequence) {
+            return Taken::Nothing;
+        }
+        match ring.read(sequence) {
+            Peek::Event(words) => self.pass(lane, sequence, Event::from_words(words)),
             Peek::Empty => Taken::Nothing,
-            Peek::Lapped { oldest } => {
-                if self.is_foreign(lane) {
-                    self.skip_foreign(lane);
-                } else {
-                    self.skip_to(lane, oldest);
-                }
-                Taken::Skipped
+            Peek::Lapped { oldest } => self.lapped(lane, oldest),
+        }
+    }
+
+    /// Find another way to what the lane has overwritten, or count it.
+    #[cold]
+    #[inline(never)]
+    fn lapped(&mut self, lane: usize, oldest: u64) -> Taken {
+        if self.is_foreign(lane) {
+            self.skip_foreign(lane);
+        } else if self.past.history(&self.bus).is_some() {
+            self.behind |= 1 << lane;
+        } else {
+            self.skip_to(lane, oldest);
+        }
+        Taken::Skipped
+    }
+
+    /// Pass over an event, entering it in the books.
+    #[inline(always)]
+    fn pass(&mut self, lane: usize, sequence: u64, event: Event) -> Taken {
+        let cursor = &mut self.cursors[lane];
+        cursor.next = sequence + 1;
+        cursor.overtaken = 0;
+        let wanted = self.unfiltered
+            || self.matcher.matches(
+                event.event_type,
+                event.source,
+                event.symbol,
+                self.bus.names().as_ref(),
+            );
+        let fate = if wanted { Fate::Delivered } else { Fate::Filtered };
+        self.bus.readers.enter_fate(self.number, lane, fate, 1);
+        self.bus.readers.set_cursor(self.number, lane, sequence + 1);
+        if !wanted && self.is_foreign(lane) {
+            self.skip_foreign(lane);
+        }
+        self.high_run = if lane == NORMAL { 0 } else { self.high_run + u32::from(lane == HIGH) };
+        if wanted {
+            Taken::Event(Delivered { sequence, event })
+        } else {
+            Taken::Skipped
+        }
+    }
+
+    /// As `take`, from the history.
+    #[cold]
+    #[inline(never)]
+    fn take_past(&mut self, lane: usize) -> Taken {
+        let sequence = self.cursors[lane].next;
+        if self.recall(lane) == 0 {
+            return Taken::Skipped;
+        }
+        let event = self.past.at(lane, sequence)[0];
+        self.pass(lane, sequence, event)
+    }
+
+    /// Have events of the history at hand; how many. None: the lane itself goes on, or there was a
+    /// gap, and now it is in the books.
+    fn recall(&mut self, lane: usize) -> usize {
+        let sequence = self.cursors[lane].next;
+        let at_hand = self.past.at(lane, sequence).len();
+        if at_hand > 0 {
+            return at_hand;
+        }
+        let oldest = self.bus.lanes[lane].oldest();
+        if sequence >= oldest {
+            self.behind &= !(1 << lane);
+            return 0;
+        }
+        match self.past.find(&self.bus, lane, sequence) {
+            Ok(Found::Events(count)) => count,
+            Ok(Found::Gap { resume }) => {
+                // What the lane still has was not missed, whatever the history lacks.
+                self.miss(lane, resume.min(oldest));
+                0
+            }
+            Ok(Found::Nothing) => {
+                self.skip_to(lane, oldest);
+                self.behind &= !(1 << lane);
+                0
+            }
+            Err(trouble) => {
+                self.miss(lane, trouble.resume.min(oldest).max(sequence));
+                self.trouble = Some(trouble);
+                0
             }
         }
+    }
+
+    /// Go on at `next`; what lies between was lost.
+    fn miss(&mut self, lane: usize, next: u64) {
+        let cursor = &mut self.cursors[lane];
+        self.bus.readers.enter_fate(self.number, lane, Fate::Missed, next - cursor.next);
+        cursor.next = next;
+        self.bus.readers.set_cursor(self.number, lane, next);
     }
 
     /// Whether no event of the lane can match: none of its types ever does.
     fn is_foreign(&self, lane: usize) -> bool {
         let mask = self.matcher.type_mask();
-        self.bus.lanes[lane]
-            .types()
-            .iter()
-            .zip(mask)
-            .all(|(types, wanted)| types & wanted == 0)
+        let ring = &self.bus.lanes[lane];
+        // What types there were before this bus began, in its journal, nobody has written down.
+        self.cursors[lane].next >= ring.origin()
+            && ring.types().iter().zip(mask).all(|(types, wanted)| types & wanted == 0)
     }
 
     /// Pass over a lane that has nothing for this reader, read or overwritten: all filtered.
     #[cold]
     fn skip_foreign(&mut self, lane: usize) {
         // The end first: types of events before it have been announced before it.
-        let tail = self.bus.lanes[lane].tail();
+        let tail = self.bus.lanes[lane].end();
         if self.is_foreign(lane) {
             let cursor = &mut self.cursors[lane];
             let passed = tail.saturating_sub(cursor.next);
@@ -235,10 +331,8 @@ impl Subscription {
         let cursor = &mut self.cursors[lane];
         let slack = ring.size() / 16 * u64::from(cursor.overtaken.min(8));
         let next = (oldest + slack).min(ring.tail()).max(cursor.next + 1);
-        self.bus.readers.enter_fate(self.number, lane, Fate::Missed, next - cursor.next);
-        cursor.next = next;
         cursor.overtaken += 1;
-        self.bus.readers.set_cursor(self.number, lane, next);
+        self.miss(lane, next);
     }
 
     /// Fill `out` with events that are there now; how many. `from` makes what `out` holds.
@@ -281,8 +375,16 @@ impl Subscription {
             return Run { stored: 0, moved: false };
         }
         let first = self.cursors[lane].next;
+        let behind = self.behind >> lane & 1 != 0;
         let ring = &self.bus.lanes[lane];
-        if self.unfiltered {
+        let limit = match lane {
+            CRITICAL if !behind => limit.min(ring.end().saturating_sub(first) as usize),
+            _ => limit,
+        };
+        if limit == 0 {
+            return Run { stored: 0, moved: false };
+        }
+        if self.unfiltered && !behind {
             let copied = ring.read_run(first, &mut out[..limit], |sequence, words| {
                 from(sequence, Event::from_words(words))
             });
@@ -294,8 +396,13 @@ impl Subscription {
             // Matching needs the events themselves: a small buffer on the stack.
             let mut events = [Event::default(); 64];
             let limit = limit.min(events.len());
-            let copied =
-                ring.read_run(first, &mut events[..limit], |_, words| Event::from_words(words));
+            let copied = if behind {
+                let copied = self.recall(lane).min(limit);
+                events[..copied].copy_from_slice(&self.past.at(lane, first)[..copied]);
+                copied
+            } else {
+                ring.read_run(first, &mut events[..limit], |_, words| Event::from_words(words))
+            };
             if copied > 0 {
                 let mut stored = 0;
                 for (i, event) in events[..copied].iter().enumerate() {
@@ -337,15 +444,17 @@ impl Subscription {
     /// that a sleeper may ask after announcing itself.
     pub fn has_pending(&self) -> bool {
         fence(Ordering::SeqCst);
-        let lanes = self.bus.lanes.iter().zip(&self.cursors);
-        lanes.into_iter().any(|(lane, cursor)| lane.read(cursor.next) != Peek::Empty)
+        let pending = |(lane, cursor): (&Lane, &Cursor)| {
+            lane.is_visible(cursor.next) && lane.read(cursor.next) != Peek::Empty
+        };
+        self.behind != 0 || self.bus.lanes.iter().zip(&self.cursors).any(pending)
     }
 
     /// Whether more than one part in `share` of a lane that can hold wanted events is unread.
     pub fn is_crowded(&self, share: u64) -> bool {
         (0..3).any(|lane| {
             let ring = &self.bus.lanes[lane];
-            let lag = ring.tail().saturating_sub(self.cursors[lane].next);
+            let lag = ring.end().saturating_sub(self.cursors[lane].next);
             lag > ring.size() / share && !self.is_foreign(lane)
         })
     }
@@ -362,33 +471,7 @@ impl Subscription {
 
     /// For looking at the books from another thread.
     pub fn observer(&self) -> Observer {
-        Observer { bus: Arc::clone(&self.bus), number: self.number }
-    }
-}
-
-/// Sees a subscription's books while another thread reads with it. They stand in the bus's memory.
-#[derive(Clone)]
-pub struct Observer {
-    bus: Arc<Bus>,
-    number: usize,
-}
-
-impl Observer {
-    /// The books of one lane, by priority number. They add up also while the reader moves on, since
-    /// what is pending is what the counts leave of what was published. Meaningless when the
-    /// subscription is gone.
-    pub fn ledger(&self, lane: usize) -> Ledger {
-        let (start, delivered, filtered, missed) = self.bus.readers.books(self.number, lane);
-        let passed = delivered + filtered + missed;
-        // The tail after the counts, so that it is not behind them.
-        let published = self.bus.lanes[lane].tail().saturating_sub(start).max(passed);
-        Ledger { published, delivered, filtered, missed, pending: published - passed }
-    }
-
-    /// Next sequence of a lane, by priority number.
-    pub fn position(&self, lane: usize) -> u64 {
-        let (start, delivered, filtered, missed) = self.bus.readers.books(self.number, lane);
-        start + delivered + filtered + missed
+        Observer::new(&self.bus, self.number)
     }
 }
 

@@ -86,6 +86,13 @@ pub fn boot_id() -> io::Result<u64> {
     Ok(xxhash_rust::xxh3::xxh3_64(&text))
 }
 
+/// A number that is nobody else's, to tell apart what is made again under the same name.
+pub fn random_id() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // Keyed from the system's random numbers, each time anew.
+    RandomState::new().hash_one((now_ns(), std::process::id()))
+}
+
 /// Nanoseconds since the Unix epoch, UTC.
 #[inline]
 pub fn now_ns() -> u64 {

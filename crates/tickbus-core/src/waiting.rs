@@ -56,6 +56,11 @@ impl Sleeper {
         Ok(Sleeper { bus: Arc::clone(bus), number, fd, nap: LONGEST_SLEEP })
     }
 
+    /// By which others call it.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
     /// Readable when somebody has called.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

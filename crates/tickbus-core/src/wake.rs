@@ -172,6 +172,14 @@ impl Sleepers {
         }
     }
 
+    /// Wake a sleeper that has not announced itself, because nobody should look for it but those who
+    /// know its number.
+    pub fn call(&self, number: usize) {
+        if self.of(number)[OWNER].load(Ordering::Acquire) != 0 {
+            self.ring(number);
+        }
+    }
+
     fn ring(&self, number: usize) {
         let epoch = self.of(number)[EPOCH].load(Ordering::Acquire);
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,7 +21,11 @@ fn lane(gated: bool) -> Lane {
         end += len;
         memory.cells(end - len, len)
     };
-    Lane::new(cells(CONTROL_CELLS), cells(SLOTS), cells(SLOTS * 4), cells(staging), gated)
+    let lane = Lane::new(cells(CONTROL_CELLS), cells(SLOTS), cells(SLOTS * 4), cells(staging));
+    if gated {
+        lane.close_gate(0);
+    }
+    lane
 }
 
 /// A producer's event number so and so; each word follows from both.

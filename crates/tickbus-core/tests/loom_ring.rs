@@ -51,8 +51,10 @@ struct Parts {
 fn parts(slots: usize, gated: bool) -> Parts {
     let stamps = cells(slots);
     let staging = cells(STAGING_CELLS + STAGED * 4);
-    let lane =
-        Lane::new(cells(CONTROL_CELLS), stamps.clone(), cells(slots * 4), staging.clone(), gated);
+    let lane = Lane::new(cells(CONTROL_CELLS), stamps.clone(), cells(slots * 4), staging.clone());
+    if gated {
+        lane.close_gate(0);
+    }
     Parts { lane, stamps, staging }
 }
 

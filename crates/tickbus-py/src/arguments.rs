@@ -3,8 +3,9 @@
 use crate::error::{invalid, naming, raise};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use tickbus_core::lane::layout::MAX_NAME;
+use tickbus_core::lane::layout::{MAX_NAME, Sizes};
 use tickbus_core::names::{BusNames, NamingError};
+use tickbus_core::open::Asked;
 use tickbus_core::taxonomy::Category;
 use tickbus_core::topic::valid_name;
 
@@ -45,6 +46,30 @@ pub fn size(argument: &Bound<'_, PyAny>, name: &str) -> PyResult<usize> {
         let shown = argument.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string());
         raise(argument.py(), "InvalidSizeError", format!("{name}={shown} is no size"))
     })
+}
+
+/// Sizes of a bus's lanes, by priority number, and of its payload ring in bytes: with defaults, and
+/// as asked for.
+pub fn sizes(
+    lanes: [Option<&Bound<'_, PyAny>>; 3],
+    payload_bytes: Option<&Bound<'_, PyAny>>,
+) -> PyResult<(Sizes, Asked)> {
+    let of = |argument: Option<&Bound<'_, PyAny>>, name| {
+        argument.map(|argument| size(argument, name)).transpose()
+    };
+    let cells = |bytes: usize| bytes.div_ceil(8).next_power_of_two().max(64);
+    let asked = [
+        of(lanes[0], "normal_size")?,
+        of(lanes[1], "high_size")?,
+        of(lanes[2], "critical_size")?,
+        of(payload_bytes, "payload_bytes")?.map(cells),
+    ];
+    let defaults = [1 << 16, 1 << 16, 1 << 12];
+    let sizes = Sizes {
+        lanes: std::array::from_fn(|lane| asked[lane].unwrap_or(defaults[lane])),
+        payload_cells: asked[3].unwrap_or(1 << 17),
+    };
+    Ok((sizes, asked))
 }
 
 /// Refuse what cannot be a symbol, without giving it a number.

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::fork::{forked_since, forks};
 use crate::gil::{GilCell, Held};
 use crate::handle::HandlerHandle;
-use crate::publish::payload_error;
+use crate::journal::{Asked, JournalHandle};
 use crate::publisher::Publisher;
 use crate::symbols::{Cache, SYMBOLS_CACHED};
 use crate::{arguments, rows, stats, tables};
@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tickbus_core::bus::Bus as CoreBus;
 use tickbus_core::event::Event as CoreEvent;
-use tickbus_core::lane::layout::Sizes;
+use tickbus_core::journal::history as journal_history;
+use tickbus_core::journal::opening::Opening;
 use tickbus_core::names::TypeRow;
 use tickbus_core::producer::Producer;
 use tickbus_core::sys::now_ns;
@@ -104,7 +105,8 @@ impl Bus {
 impl Bus {
     #[new]
     #[pyo3(signature = (name=None, *, critical_size=None, high_size=None, normal_size=None,
-                        payload_bytes=None, allow_nan=false, critical_timeout_s=1.0, source=None))]
+                        payload_bytes=None, allow_nan=false, critical_timeout_s=1.0, source=None,
+                        journal=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn py_new(
         py: Python<'_>,
@@ -116,33 +118,27 @@ impl Bus {
         allow_nan: bool,
         critical_timeout_s: f64,
         source: Option<&Bound<'_, PyAny>>,
+        journal: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bus> {
-        let size = |argument: Option<&Bound<'_, PyAny>>, name| {
-            argument.map(|argument| arguments::size(argument, name)).transpose()
-        };
-        let cells = |bytes: usize| bytes.div_ceil(8).next_power_of_two().max(64);
-        let asked = [
-            size(normal_size, "normal_size")?,
-            size(high_size, "high_size")?,
-            size(critical_size, "critical_size")?,
-            size(payload_bytes, "payload_bytes")?.map(cells),
-        ];
-        let sizes = Sizes {
-            lanes: [
-                asked[0].unwrap_or(1 << 16),
-                asked[1].unwrap_or(1 << 16),
-                asked[2].unwrap_or(1 << 12),
-            ],
-            payload_cells: asked[3].unwrap_or(1 << 17),
-        };
+        let (sizes, asked) =
+            arguments::sizes([normal_size, high_size, critical_size], payload_bytes)?;
         let patience = Duration::try_from_secs_f64(critical_timeout_s).map_err(|_| {
             invalid(py, format!("critical_timeout_s={critical_timeout_s} is no number of seconds"))
         })?;
+        let journal = journal.map(Asked::of).transpose()?;
+        // The log first: a new bus goes on where it ends, and has its names.
+        let opening = journal.as_ref().map(|journal| journal.open(py)).transpose()?;
+        let origins = opening.as_ref().map_or([0; 3], Opening::next);
         let bus = match &name {
-            Some(name) => CoreBus::named(name, sizes, &asked),
-            None => CoreBus::private(sizes),
+            Some(name) => CoreBus::named_from(name, sizes, &asked, origins),
+            None => CoreBus::private_from(sizes, origins),
         }
         .map_err(|error| error::of(py, error))?;
+        journal_history::attach(&bus);
+        let journal = match (journal, opening) {
+            (Some(journal), Some(opening)) => Some(journal.start(py, &bus, opening)?),
+            _ => None,
+        };
         let default_source =
             source.map_or(Ok(0), |source| arguments::source(source, bus.names().as_ref()))?;
         let core = Core {
@@ -158,6 +154,7 @@ impl Bus {
             spare: None,
             table: tables::add(py, bus.names()),
             forks: forks(),
+            journal,
             bus,
         };
         Ok(Bus { core: GilCell::new(Some(core)), name })
@@ -171,13 +168,23 @@ impl Bus {
     }
 
     fn __clear__(&self) {
-        Python::attach(|py| self.close(py));
+        // What a journal cannot write now, whoever waited for it has been told.
+        let _ = Python::attach(|py| self.close(py));
     }
 
     /// Name of a shared bus; ``None`` for a private one.
     #[getter]
     fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// The journal, if this handle keeps it.
+    #[getter]
+    fn journal(&self, py: Python<'_>) -> PyResult<Option<JournalHandle>> {
+        self.with(py, |core| {
+            let committer = core.journal.clone()?;
+            Some(JournalHandle { bus: Arc::clone(&core.bus), committer })
+        })
     }
 
     /// Whether the bus has been closed.
@@ -232,6 +239,12 @@ impl Bus {
             event.timestamp = now_ns();
         }
         if source.is_some() || payload.is_some() {
+            if payload.is_some() && metadata.is_some() {
+                return Err(invalid(
+                    py,
+                    "payload puts its reference into metadata: give one of them",
+                ));
+            }
             self.fill_in(py, &mut event, symbol, source, payload)?;
             return self.publish_core(py, &event);
         }
@@ -320,26 +333,9 @@ impl Bus {
         source: Option<&Bound<'_, PyAny>>,
         priority: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let this = slf.get();
-        let number = arguments::event_type(event_type)?;
-        let names = this.names(py)?;
-        let (registered, default_source, allow_nan) = this
-            .with(py, |core| (core.is_registered(number), core.default_source, core.allow_nan))?;
-        if !registered {
-            return Err(this.not_registered(py, number));
-        }
-        let event = CoreEvent {
-            event_type: number,
-            priority: arguments::priority(priority, number)?,
-            source: source
-                .map_or(Ok(default_source), |source| arguments::source(source, &names))?,
-            symbol: arguments::symbol(symbol, &names)?,
-            ..CoreEvent::default()
-        };
-        let publisher = Publisher { bus: slf.clone().unbind(), event, allow_nan };
+        let publisher = Publisher::of(slf, event_type, symbol, source, priority)?;
         // The bound method, not the object: calling it needs no tuple.
-        Bound::new(py, publisher)?.getattr("publish")
+        Bound::new(slf.py(), publisher)?.getattr("publish")
     }
 
     /// Register an inline handler; returns its subscription. ``tickbus.Bus.on`` is the decorator.
@@ -375,7 +371,7 @@ impl Bus {
         Ok(HandlerHandle { bus: slf.clone().unbind(), handler: GilCell::new(handler) })
     }
 
-    /// The payload an event refers to.
+    /// The payload an event refers to: from the bus's memory or, when it is gone there, the journal.
     ///
     /// Raises:
     ///     PayloadOverwrittenError: It was there and is not any more.
@@ -385,11 +381,7 @@ impl Bus {
         py: Python<'py>,
         event: &Bound<'py, Event>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let reference = event.get().core().metadata;
-        let bytes = self.with(py, |core| core.bus.payloads().read(reference))?;
-        bytes
-            .map(|bytes| PyBytes::new(py, &bytes))
-            .map_err(|why| payload_error(py, why))
+        self.payload_of(py, event.get()).map(|bytes| PyBytes::new(py, &bytes))
     }
 
     /// Number of a symbol, given one when it is new.
@@ -473,17 +465,22 @@ impl Bus {
 
     /// Leave the bus. Its subscriptions end; the last to leave a named bus removes it. Safe to
     /// call twice.
-    fn close(&self, py: Python<'_>) {
-        let core = self.core.with(py, Option::take);
-        if let Some(core) = core {
-            if !forked_since(core.forks) {
-                core.bus.leave();
-                if self.name.is_some() {
-                    tables::retire(py, core.table);
-                }
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(core) = self.core.with(py, Option::take) else {
+            return Ok(());
+        };
+        let mut closed = Ok(());
+        if !forked_since(core.forks) {
+            if let Some(journal) = &core.journal {
+                closed = py.detach(|| journal.close());
             }
-            // Dropped here, outside the cell: handlers are Python objects and may run code.
-            drop(core);
+            core.bus.leave();
+            if self.name.is_some() {
+                tables::retire(py, core.table);
+            }
         }
+        // Dropped here, outside the cell: handlers are Python objects and may run code.
+        drop(core);
+        closed.map_err(|error| error::journal(py, error, 0))
     }
 }

@@ -1,13 +1,14 @@
 //! What one open bus keeps for publishing, together in memory.
 
 use crate::dispatch::{Frames, Handlers, Route};
-use crate::event::{Event, id_of};
+use crate::event::{Event, id_of, place_of};
 use crate::symbols::Cache;
 use pyo3::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
-use tickbus_core::bus::Bus as CoreBus;
+use tickbus_core::bus::{Bus as CoreBus, CRITICAL};
 use tickbus_core::event::Event as CoreEvent;
+use tickbus_core::journal::committer::Committer;
 use tickbus_core::lane::ring::Blocked;
 use tickbus_core::producer::Producer;
 
@@ -28,6 +29,8 @@ pub struct Core {
     pub spare: Option<Py<Event>>,
     pub table: u32,
     pub forks: u64,
+    /// What keeps the bus's journal, if this handle does.
+    pub journal: Option<Arc<Committer>>,
 }
 
 impl Core {
@@ -40,6 +43,13 @@ impl Core {
         let sequence = self.producer.try_publish(event, reserve)?;
         self.published += 1;
         Ok(id_of(sequence, lane))
+    }
+
+    /// Whether nobody may see the event yet, because it is not persisted.
+    #[inline(always)]
+    pub fn is_held(&self, id: u64) -> bool {
+        let (lane, sequence) = place_of(id);
+        lane == CRITICAL && !self.bus.lanes()[CRITICAL].is_visible(sequence)
     }
 
     /// The handlers of an event; `None` when there are none.

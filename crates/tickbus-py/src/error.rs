@@ -1,10 +1,15 @@
 //! Core errors as the exceptions of `tickbus.errors`, each naming what was found and what is allowed.
 
+use crate::event::id_of;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tickbus_core::error::BusError;
+use tickbus_core::event::PRIORITIES;
+use tickbus_core::history::HistoryError;
+use tickbus_core::journal::error::JournalError;
 use tickbus_core::lane::layout::{Foreign, LANE_SIZES, MAX_NAME};
 use tickbus_core::names::NamingError;
+use tickbus_core::persistence::Unpersisted;
 use tickbus_core::sys::LockTimeout;
 
 /// The exception `class` of `tickbus.errors` with a message.
@@ -86,12 +91,92 @@ pub fn of(py: Python<'_>, error: BusError) -> PyErr {
         BusError::Lock(timeout) => lock(py, timeout),
         BusError::Naming(error) => naming(py, error),
         BusError::Pattern(error) => raise(py, "PatternError", error.to_string()),
-        BusError::Start { sequence, tail } => raise(
+        BusError::Start { lane, sequence, tail } => raise(
             py,
             "StartError",
-            format!("start {sequence} has not been published yet; the lane ends at {tail}"),
+            format!(
+                "start {} has not been published yet: the {} lane goes on with {}",
+                id_of(sequence, lane),
+                PRIORITIES[lane].name(),
+                id_of(tail, lane)
+            ),
         ),
+        BusError::Journaled { pid } => raise_with(
+            py,
+            "JournalLockedError",
+            format!("process {pid} keeps a journal of this bus already"),
+            &[("pid", pid)],
+        ),
+        BusError::OtherBus { lane, next, tail } => raise(
+            py,
+            "JournalError",
+            format!(
+                "the journal ends at {next} in lane {lane} and the bus at {tail}: the bus was started \
+                 without this journal; close it everywhere, or journal to another directory"
+            ),
+        ),
+        BusError::NoHistory => {
+            raise(py, "StartError", "a start by time is found in a journal, and this bus has none")
+        }
+        BusError::History(error) => history(py, &error),
     }
+}
+
+/// Events that a journal should have and cannot give.
+#[cold]
+pub fn history(py: Python<'_>, error: &HistoryError) -> PyErr {
+    raise(py, "CorruptJournalError", error.to_string())
+}
+
+/// A critical event that this process could not persist, or a journal that could not be opened (id 0).
+#[cold]
+pub fn journal(py: Python<'_>, error: JournalError, event_id: u64) -> PyErr {
+    let class = match &error {
+        JournalError::Corrupt(_)
+        | JournalError::NotAJournal { .. }
+        | JournalError::OtherJournal { .. } => "CorruptJournalError",
+        JournalError::MissingSegment { .. } => "MissingSegmentError",
+        JournalError::Locked { pid, .. } => {
+            let pid = u64::from(pid.unwrap_or(0));
+            return raise_with(py, "JournalLockedError", error.to_string(), &[("pid", pid)]);
+        }
+        JournalError::StorageFull { .. } => "StorageFullError",
+        JournalError::Poisoned { .. } => "DurabilityUnknownError",
+        JournalError::Bus(_) => {
+            let JournalError::Bus(error) = error else {
+                unreachable!("matched above")
+            };
+            return of(py, *error);
+        }
+        _ => "JournalError",
+    };
+    raise_with(py, class, error.to_string(), &[("event_id", event_id)])
+}
+
+/// A critical event that another process has not persisted.
+#[cold]
+pub fn unpersisted(py: Python<'_>, why: Unpersisted, event_id: u64) -> PyErr {
+    let (class, message, pid) = match why {
+        Unpersisted::Full => ("StorageFullError", "the journal's device is full".to_owned(), 0),
+        Unpersisted::Failed => (
+            "DurabilityUnknownError",
+            "a sync of the journal has failed; it takes no more until it is opened again"
+                .to_owned(),
+            0,
+        ),
+        Unpersisted::Late { pid: Some(pid) } => (
+            "JournalLateError",
+            format!("process {pid} keeps the journal and has not persisted the event in time"),
+            pid,
+        ),
+        Unpersisted::Late { pid: None } => (
+            "JournalLateError",
+            "the process that kept the journal is gone; open the bus with journal= again"
+                .to_owned(),
+            0,
+        ),
+    };
+    raise_with(py, class, message, &[("event_id", event_id), ("pid", pid)])
 }
 
 /// ENOSPC on Linux.

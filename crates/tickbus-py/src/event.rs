@@ -20,6 +20,12 @@ pub fn id_of(sequence: u64, lane: usize) -> u64 {
     sequence << 2 | lane as u64
 }
 
+/// Lane and sequence of an id.
+#[inline(always)]
+pub fn place_of(id: u64) -> (usize, u64) {
+    ((id & 3) as usize, id >> 2)
+}
+
 const UNPUBLISHED: u64 = u64::MAX;
 
 /// One immutable event of 32 bytes; a delivered one also knows its id.
@@ -72,6 +78,12 @@ impl Event {
     #[inline(always)]
     pub fn core(&self) -> CoreEvent {
         CoreEvent::from_words(std::array::from_fn(|i| self.words[i].load(Relaxed)))
+    }
+
+    /// Lane and sequence of a published event.
+    pub fn place(&self) -> Option<(usize, u64)> {
+        let id = self.id.load(Relaxed);
+        (id != UNPUBLISHED).then(|| place_of(id))
     }
 
     pub fn table(&self) -> u32 {
@@ -412,9 +424,15 @@ pub fn rebuild_event(
 }
 
 /// Metadata of a quantity: the bits of the number, positive bought, negative sold.
+///
+/// Raises:
+///     InvalidEventError: NaN is no quantity.
 #[pyfunction]
-pub fn pack_quantity(quantity: f64) -> u64 {
-    quantity.to_bits()
+pub fn pack_quantity(py: Python<'_>, quantity: f64) -> PyResult<u64> {
+    if quantity.is_nan() {
+        return Err(invalid(py, "quantity=nan is no quantity"));
+    }
+    Ok(quantity.to_bits())
 }
 
 /// ``(value, metadata)`` of a top of book.
@@ -440,7 +458,7 @@ pub fn pack_quote(
             quote::QuoteError::Price => "a price is not finite, negative or has over 2^53 units",
             quote::QuoteError::Size => "a size is not 0 or from 9.4e-10 to 1.7e10",
             quote::QuoteError::Spread => "bid and ask are 2^23 or more units apart",
-            quote::QuoteError::Decimals => "more than 15 decimals",
+            quote::QuoteError::Decimals => "more than 15 decimals, or a price has more than that",
         };
         raise(
             py,

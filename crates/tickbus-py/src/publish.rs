@@ -3,16 +3,16 @@
 use crate::bus::Bus;
 use crate::core::Core;
 use crate::dispatch::{self, Pending, Route};
-use crate::error::{invalid, raise, raise_with};
-use crate::event::Event;
+use crate::error::{invalid, raise_with};
+use crate::event::{Event, id_of, place_of};
 use crate::gil::Held;
 use crate::rows;
 use pyo3::prelude::*;
 use std::sync::Arc;
+use std::time::Instant;
 use tickbus_core::bus::Bus as CoreBus;
 use tickbus_core::event::Event as CoreEvent;
 use tickbus_core::lane::ring::Blocked;
-use tickbus_core::payload::PayloadError;
 use tickbus_core::producer::{Batch, Refused, Wait};
 use tickbus_core::sys::now_ns;
 
@@ -33,15 +33,58 @@ impl Bus {
         event: &CoreEvent,
     ) -> PyResult<u64> {
         match core.try_publish(event, None) {
-            Ok(id) => match core.route(event) {
-                None => Ok(id),
-                Some(route) => self.dispatch(py, core, event, id, route),
-            },
+            Ok(id) => self.finish(py, core, event, id),
             Err(blocked) => {
                 drop(core);
                 self.publish_waiting(py, event, blocked)
             }
         }
+    }
+
+    /// What remains of a publish when the event is on its lane.
+    #[inline(always)]
+    fn finish(
+        &self,
+        py: Python<'_>,
+        mut core: Held<'_, Core>,
+        event: &CoreEvent,
+        id: u64,
+    ) -> PyResult<u64> {
+        if core.is_held(id) {
+            drop(core);
+            return self.publish_persisted(py, event, id);
+        }
+        match core.route(event) {
+            None => Ok(id),
+            Some(route) => self.dispatch(py, core, event, id, route),
+        }
+    }
+
+    /// The rest of a publish on a bus with a journal: persisted first, then seen.
+    #[cold]
+    #[inline(never)]
+    fn publish_persisted(&self, py: Python<'_>, event: &CoreEvent, id: u64) -> PyResult<u64> {
+        self.persist(py, id)?;
+        let mut core = self.hold(py)?;
+        match core.route(event) {
+            None => Ok(id),
+            Some(route) => self.dispatch(py, core, event, id, route),
+        }
+    }
+
+    /// Wait until a critical event is persisted.
+    fn persist(&self, py: Python<'_>, id: u64) -> PyResult<()> {
+        let (bus, journal, patience) =
+            self.with(py, |core| (Arc::clone(&core.bus), core.journal.clone(), core.patience))?;
+        let (lane, sequence) = place_of(id);
+        let outcome = py.detach(|| match journal {
+            Some(journal) => journal.persist(lane, sequence).map_err(Ok),
+            None => bus.await_visible(lane, sequence, Instant::now() + patience).map_err(Err),
+        });
+        outcome.map_err(|why| match why {
+            Ok(error) => crate::error::journal(py, error, id),
+            Err(why) => crate::error::unpersisted(py, why, id),
+        })
     }
 
     #[cold]
@@ -61,10 +104,7 @@ impl Bus {
             match core.try_publish(event, Some(wait.reserve)) {
                 Ok(id) => {
                     wait.done();
-                    return match core.route(event) {
-                        None => Ok(id),
-                        Some(route) => self.dispatch(py, core, event, id, route),
-                    };
+                    return self.finish(py, core, event, id);
                 }
                 Err(again) => blocked = again,
             }
@@ -157,11 +197,18 @@ impl Bus {
             while !left.is_empty() {
                 let batch = Batch { lane, events: left, types, now };
                 let reserve = wait.as_ref().map_or(bus.reserve(lane), |wait| wait.reserve);
-                let (count, blocked) = self.with(py, |core| {
-                    let outcome = core.producer.try_publish_batch(&batch, reserve);
-                    core.published += outcome.0 as u64;
-                    outcome
+                let (count, blocked, held) = self.with(py, |core| {
+                    let (count, blocked) = core.producer.try_publish_batch(&batch, reserve);
+                    core.published += count as u64;
+                    let last = core.producer.tail(lane).saturating_sub(1);
+                    (count, blocked, (count > 0 && core.is_held(id_of(last, lane))).then_some(last))
                 })?;
+                if let Some(last) = held {
+                    self.persist(py, id_of(last, lane)).inspect_err(|error| {
+                        // Best effort: the exception is the news, the count an attribute of it.
+                        let _ = error.value(py).setattr("published", done + count);
+                    })?;
+                }
                 left = &left[count..];
                 done += count;
                 if let Some(blocked) = blocked {
@@ -195,12 +242,6 @@ impl Bus {
             py,
             format!("event_type={number} is not registered; see EventType and Bus.register_type"),
         )
-    }
-
-    #[cold]
-    pub fn store_payload(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<u64> {
-        self.with(py, |core| core.bus.payloads().write(bytes))?
-            .map_err(|why| payload_error(py, why))
     }
 
     /// Refuse rows that are no valid events, before any is published; the set of their types.
@@ -266,6 +307,12 @@ fn refused(py: Python<'_>, bus: &CoreBus, why: Refused, published: u64) -> PyErr
                 &[("published", published), ("pid", pid), ("behind", behind)],
             )
         }
+        Refused::Unpersisted(why) => {
+            let error = crate::error::unpersisted(py, why, 0);
+            // Best effort: the exception is the news, the count an attribute of it.
+            let _ = error.value(py).setattr("published", published);
+            error
+        }
         Refused::Stalled { owner } => {
             let pid = bus.pid_of(owner).unwrap_or(0);
             raise_with(
@@ -275,17 +322,5 @@ fn refused(py: Python<'_>, bus: &CoreBus, why: Refused, published: u64) -> PyErr
                 &[("published", published), ("pid", pid)],
             )
         }
-    }
-}
-
-#[cold]
-pub fn payload_error(py: Python<'_>, why: PayloadError) -> PyErr {
-    match why {
-        PayloadError::Overwritten => raise(
-            py,
-            "PayloadOverwrittenError",
-            "the payload was overwritten by newer ones; a larger payload_bytes keeps more",
-        ),
-        other => invalid(py, other.to_string()),
     }
 }

@@ -8,6 +8,7 @@ use crate::fork::{forked_since, forks};
 use crate::gil::GilCell;
 use crate::reader::Reader;
 use crate::rows::{self, Row};
+use crate::start::start_of;
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -18,7 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tickbus_core::bus::Bus as CoreBus;
 use tickbus_core::event::{Event as CoreEvent, PRIORITIES};
-use tickbus_core::subscription::{Delivered, Ledger, Observer, Start, Subscription as Core};
+use tickbus_core::ledger::{Ledger, Observer};
+use tickbus_core::subscription::{Delivered, Subscription as Core};
 use tickbus_core::topic::Matcher;
 use tickbus_core::waiting::{STRATEGIES, Strategy, wait};
 
@@ -41,6 +43,8 @@ pub struct Subscription {
     bus: Py<Bus>,
     core_bus: Arc<CoreBus>,
     observer: Observer,
+    /// The last books of a closed subscription.
+    books: GilCell<Option<[Ledger; 3]>>,
     patterns: Vec<String>,
 }
 
@@ -51,31 +55,6 @@ const POOLED: usize = 4096;
 /// The ``max`` of a drain or batch.
 fn most(max: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
     max.map_or(Ok(4096), |max| arguments::size(max, "max"))
-}
-
-const LATEST: &str = "latest";
-const EARLIEST: &str = "earliest";
-
-fn start_of(py: Python<'_>, start: &Bound<'_, PyAny>) -> PyResult<Start> {
-    if let Ok(text) = start.extract::<&str>() {
-        return match text {
-            LATEST => Ok(Start::Latest),
-            EARLIEST => Ok(Start::Earliest),
-            _ => Err(raise(
-                py,
-                "StartError",
-                format!("start={text:?} is none of \"latest\", \"earliest\", an event id"),
-            )),
-        };
-    }
-    match start.extract::<u64>() {
-        Ok(id) if id & 3 <= 2 => Ok(Start::At { lane: (id & 3) as usize, sequence: id >> 2 }),
-        _ => Err(raise(
-            py,
-            "StartError",
-            format!("start={} is none of \"latest\", \"earliest\", an event id", start.repr()?),
-        )),
-    }
 }
 
 impl Subscription {
@@ -127,10 +106,25 @@ impl Subscription {
 
     /// The books by priority number, also while another thread waits with the subscription.
     fn ledgers(&self, py: Python<'_>) -> PyResult<[Ledger; 3]> {
-        if self.closed(py) || forked_since(self.forks) {
+        if forked_since(self.forks) {
             return Err(self.unusable(py));
         }
-        Ok(std::array::from_fn(|lane| self.observer.ledger(lane)))
+        match self.books.with(py, |books| *books) {
+            Some(books) => Ok(books),
+            None if self.closed(py) => Err(self.unusable(py)),
+            None => Ok(self.observed()),
+        }
+    }
+
+    fn observed(&self) -> [Ledger; 3] {
+        std::array::from_fn(|lane| self.observer.ledger(lane))
+    }
+
+    /// Give the reader's places back, keeping what the books said last.
+    fn retire(&self, py: Python<'_>, reader: Box<Reader>) {
+        let books = self.observed();
+        self.books.with(py, |kept| *kept = Some(books));
+        drop(reader);
     }
 
     /// Wait without the GIL, in slices, so that signals are served.
@@ -151,7 +145,7 @@ impl Subscription {
             let closing = self.closing.load(Ordering::Acquire);
             let rest = if closing {
                 // Before anybody can see that it is closed: its places may be given to others then.
-                drop(reader);
+                self.retire(py, reader);
                 State::Closed
             } else {
                 State::Open(reader)
@@ -240,6 +234,7 @@ impl Subscription {
             bus: bus.clone().unbind(),
             core_bus,
             observer,
+            books: GilCell::new(None),
             patterns: given,
         })
     }
@@ -253,7 +248,7 @@ impl Subscription {
     ///
     /// Raises:
     ///     BusClosedError: The subscription or its bus has been closed.
-    #[pyo3(signature = (timeout_s=Some(0.0)))]
+    #[pyo3(signature = (timeout_s=Some(0.0)), text_signature = "($self, timeout_s=0.0)")]
     fn poll(&self, py: Python<'_>, timeout_s: Option<f64>) -> PyResult<Option<Py<Event>>> {
         match self.with(py, |reader| reader.poll(py))? {
             Some((_, Some(object))) => return Ok(Some(object)),
@@ -400,20 +395,20 @@ impl Subscription {
         Ok(self.ledgers(py)?.iter().map(|ledger| ledger.pending).sum())
     }
 
-    /// Next id of each lane, by lane name: what ``start`` takes.
+    /// Next id of each lane, by lane name. ``subscribe(start=position)`` goes on there.
     #[getter]
     fn position<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.ledgers(py)?;
         let by_lane = PyDict::new(py);
+        let ledgers = self.ledgers(py)?;
         for priority in PRIORITIES.into_iter().rev() {
             let lane = priority as usize;
-            by_lane.set_item(priority.name(), id_of(self.observer.position(lane), lane))?;
+            by_lane.set_item(priority.name(), id_of(ledgers[lane].position(), lane))?;
         }
         Ok(by_lane)
     }
 
     /// The books by lane name: ``published = delivered + filtered + missed + pending``, counted
-    /// since the subscription began.
+    /// since the subscription began. A closed subscription keeps its last.
     fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let ledgers = self.ledgers(py)?;
         let by_lane = PyDict::new(py);
@@ -459,7 +454,13 @@ impl Subscription {
             State::Open(_) => Some(std::mem::replace(state, State::Closed)),
             State::Waiting | State::Closed => None,
         });
-        drop(open);
+        if let Some(State::Open(reader)) = open {
+            if forked_since(self.forks) {
+                drop(reader);
+            } else {
+                self.retire(py, reader);
+            }
+        }
         // Whoever waits has the reader; when this returns, nobody reads any more.
         while !forked_since(self.forks)
             && self.state.with(py, |state| matches!(state, State::Waiting))

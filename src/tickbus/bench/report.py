@@ -95,8 +95,8 @@ def _target_row(target: Target, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def to_text(outcome: Outcome, machine: dict[str, Any]) -> str:
-    """The table, the targets, and what is missing, with the machine on top."""
+def to_text(outcome: Outcome, machine: dict[str, Any], quick: bool = False) -> str:
+    """The table, the targets, and what is missing, with the machine on top. A quick run meets nothing."""
     titles = {job.name: job.title for job in JOBS}
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}, load {machine['load_1min']:g}",
@@ -109,7 +109,10 @@ def to_text(outcome: Outcome, machine: dict[str, Any]) -> str:
             job = rows[0].job
             lines += ["", f"{job}: {titles.get(job, '')}"]
         lines += ["", *_figure_lines(figure, rows, _subject_of(outcome.results, figure))]
-    lines += ["", *_target_lines(outcome)]
+    if quick:
+        lines += ["", "a quick run only shows that everything runs: its figures mean nothing"]
+    else:
+        lines += ["", *_target_lines(outcome)]
     lines += [f"left out: {absent.figure}: {absent.contender}: {absent.reason}" for absent in outcome.absents]
     lines += [f"FAILED: {f.figure} {f.contender}: {f.reason}" for f in outcome.failures]
     return "\n".join(lines) + "\n"

@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("jobs", nargs="*", metavar="JOB", help="jobs to run (default: all; see --list)")
     parser.add_argument("--list", action="store_true", help="list the jobs and what they measure")
     parser.add_argument("--peers", action="store_true", help="also measure the peers that are installed")
-    parser.add_argument("--quick", action="store_true", help="tiny counts, to see that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny counts, to see that it runs; the figures mean nothing"
+    )
     parser.add_argument("--repeat", type=_positive, metavar="N", help="rounds (default 5; 2 with --quick)")
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON to FILE, '-' for stdout")
     parser.add_argument("--plot", metavar="FILE.png", type=Path, help="draw latencies and throughput")
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json == "-":
         print(json.dumps(document, indent=1))
     else:
-        print(report.to_text(outcome, machine), end="")
+        print(report.to_text(outcome, machine, quick=args.quick), end="")
         if args.json is not None:
             Path(args.json).write_text(json.dumps(document, indent=1) + "\n")
     if args.plot is not None:

@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 HELP = "watch five strategies react to live events"
 
 _SECONDS = 20.0
+#: What a venue's simulator sends in time on a core of its own; more would be late, and the end later still.
+_MOST_FRAMES = 20_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--seconds", type=_positive, help=f"how long to run (default {_SECONDS:.0f})")
     parser.add_argument(
-        "--rate", type=_positive, default=5_000.0, help="frames per second of each venue (5000)"
+        "--rate",
+        type=_rate,
+        default=5_000.0,
+        help=f"frames per second of each venue, at most {_MOST_FRAMES:,} (5000)",
     )
     parser.add_argument("--seed", type=int, default=7, help="same seed, same simulated market (7)")
     parser.add_argument("--capture", nargs="+", metavar="FILE", help="play these recorded files instead")
@@ -43,6 +48,13 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = _positive(text)
+    if value > _MOST_FRAMES:
+        raise argparse.ArgumentTypeError(f"{text} is over {_MOST_FRAMES:,}: a simulator cannot send so many")
     return value
 
 

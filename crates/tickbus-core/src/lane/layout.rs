@@ -13,7 +13,7 @@ use super::ring::{CONTROL_CELLS, STAGING_CELLS};
 use crate::sync::{AtomicU64, Ordering};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"tickbus\0");
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Participants (open handles on the bus) at most; number 0 is nobody.
 pub const PARTICIPANTS: usize = 256;
@@ -33,10 +33,16 @@ pub const SLEEPER_CELLS: usize = 16;
 pub const TYPE_CELLS: usize = 16;
 pub const NAME_CELLS: usize = 8;
 
+/// Which of all buses ever this one is: random, given when it is made.
+pub const ID: usize = 16;
 /// Header cells that change; each on 128 bytes of its own.
 pub const SLEEPING: usize = 64;
 pub const PAYLOAD_TAIL: usize = 80;
 pub const COUNTS: usize = 96;
+/// Where the journal tells how it is, followed by its path.
+pub const JOURNAL: usize = 112;
+/// Longest path of a journal's directory.
+pub const JOURNAL_PATH_BYTES: usize = 2048;
 
 /// What the creator of a bus chose; all powers of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +159,7 @@ pub fn write_header(header: &[AtomicU64], sizes: &Sizes, boot: u64) {
         cell.store(word, Ordering::Relaxed);
     }
     header[1].store(checksum(&words), Ordering::Relaxed);
+    header[ID].store(crate::sys::random_id(), Ordering::Relaxed);
     // The magic is last; nobody else can see the file before it is linked, this is for a reader.
     header[0].store(MAGIC, Ordering::Release);
 }
@@ -216,7 +223,7 @@ mod tests {
             read_header(&bad, cells, BOOT).unwrap_err()
         };
         assert_eq!(with(0, 7), Foreign::NotABus { magic: 7 });
-        assert_eq!(with(2, 99), Foreign::Version { found: 99, known: 1 });
+        assert_eq!(with(2, 99), Foreign::Version { found: 99, known: 2 });
         assert!(matches!(with(4, 65), Foreign::Corrupt { .. }));
         let short = read_header(&good, cells - 1, BOOT);
         assert_eq!(short, Err(Foreign::Length { found: cells - 1, expected: cells }));

@@ -25,6 +25,7 @@
 //! `tests/ring_model.rs` checks this protocol state by state with kills anywhere;
 //! `tests/loom_ring.rs` checks this code under the memory model.
 
+use super::counter::Counter;
 use super::memory::Cells;
 use super::stamp::{MAX_CLAIM, Stamp, State};
 use crate::event::Words;
@@ -35,35 +36,15 @@ const TAIL: usize = 0;
 const GATE: usize = 16;
 const COUNTERS: usize = 32;
 const TYPES: usize = 40;
+const ORIGIN: usize = 44;
+const HELD: usize = 48;
 /// Cells of a lane's control block.
-pub const CONTROL_CELLS: usize = 48;
+pub const CONTROL_CELLS: usize = 64;
+/// Values that zeroed memory has: a gate or a held lane is stored as its sequence plus one.
+const NO_GATE: u64 = 0;
+const NOT_HELD: u64 = 0;
 /// Cells of one participant's staging area.
 pub const STAGING_CELLS: usize = MAX_CLAIM * 4;
-
-/// What a lane counts, in the order `bus.stats()` shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Counter {
-    /// Publishes given up because a live but stopped producer held the slot.
-    Stalled,
-    /// Claims of dead producers that others finished.
-    Repaired,
-    /// Events that entered the critical reserve after their deadline.
-    Spilled,
-    /// Events refused for want of room; their publishers got an error.
-    Refused,
-    /// Publishes that had to wait for a reader.
-    Waited,
-}
-
-/// All counters with their names.
-pub const COUNTER_NAMES: [(Counter, &str); 5] = [
-    (Counter::Stalled, "stalled"),
-    (Counter::Repaired, "repaired"),
-    (Counter::Spilled, "spilled"),
-    (Counter::Refused, "refused"),
-    (Counter::Waited, "waited"),
-];
 
 /// Why an append did not happen. Nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +84,6 @@ pub struct Lane {
     /// Every participant's staging area, `STAGING_CELLS` each, by owner number.
     staging: Cells,
     shift: u32,
-    gated: bool,
 }
 
 #[inline(always)]
@@ -123,11 +103,24 @@ fn store_all(cells: &[AtomicU64], words: impl Fn(usize) -> Words) {
 }
 
 impl Lane {
-    /// A lane over zeroed or living memory; `stamps.len()` is its size, a power of two.
-    pub fn new(control: Cells, stamps: Cells, events: Cells, staging: Cells, gated: bool) -> Lane {
+    /// A lane over zeroed or living memory; `stamps.len()` is its size, a power of two. Zeroed memory
+    /// is an empty lane that begins at 0, without a gate, and hides nothing.
+    pub fn new(control: Cells, stamps: Cells, events: Cells, staging: Cells) -> Lane {
         assert!(stamps.len().is_power_of_two() && events.len() == stamps.len() * 4);
         let shift = stamps.len().trailing_zeros();
-        Lane { control, stamps, events, staging, shift, gated }
+        Lane { control, stamps, events, staging, shift }
+    }
+
+    /// Let the first event be `origin`, to go on where a journal ends. Only for zeroed memory that
+    /// nobody else can see yet.
+    pub fn begin_at(&self, origin: u64) {
+        self.control[ORIGIN].store(origin, Ordering::Relaxed);
+        self.control[TAIL].store(origin, Ordering::Relaxed);
+        let lap = self.lap(origin);
+        for (slot, stamp) in self.stamps.iter().enumerate() {
+            let laps = if slot < self.slot(origin) { lap + 1 } else { lap };
+            stamp.store(Stamp::done_before(laps).0, Ordering::Relaxed);
+        }
     }
 
     /// Slots, as a sequence distance.
@@ -210,12 +203,10 @@ impl Lane {
             let lap = self.lap(next);
             if seen == Stamp::done_before(lap) {
                 let mut len = if count == 1 { 1 } else { self.free_run(next, count) };
-                if self.gated {
-                    len = len.min(self.room(next, reserve));
-                    if len == 0 {
-                        *local_tail = next;
-                        return Err(Blocked::Full { sequence: next });
-                    }
+                len = len.min(self.room(next, reserve));
+                if len == 0 {
+                    *local_tail = next;
+                    return Err(Blocked::Full { sequence: next });
                 }
                 // SeqCst on success: the store-load barrier between this publication and the
                 // publisher's look at who sleeps (`wake.rs`). On x86 the same instruction.
@@ -286,18 +277,58 @@ impl Lane {
     #[inline(always)]
     fn room(&self, next: u64, reserve: u64) -> usize {
         // Acquire: pairs with the gate's release, so the slot's last reader has finished with it.
-        let gate = self.control[GATE].load(Ordering::Acquire);
-        (gate + self.size()).saturating_sub(next + reserve) as usize
+        match self.control[GATE].load(Ordering::Acquire) {
+            NO_GATE => usize::MAX,
+            gate => (gate - 1 + self.size()).saturating_sub(next + reserve) as usize,
+        }
     }
 
-    /// Move the gate up to `acked`, the lowest cursor of all gating readers; never down.
+    /// Keep what is at `acked` and later until the gate is raised.
+    pub fn close_gate(&self, acked: u64) {
+        self.control[GATE].store(acked + 1, Ordering::SeqCst);
+    }
+
+    /// Wait for nobody any more.
+    pub fn open_gate(&self) {
+        self.control[GATE].store(NO_GATE, Ordering::SeqCst);
+    }
+
+    /// Move the gate, if there is one, up to `acked`, the lowest cursor of all gating readers; never
+    /// down.
     pub fn raise_gate(&self, acked: u64) {
-        self.control[GATE].fetch_max(acked, Ordering::SeqCst);
+        let up = |gate| (gate != NO_GATE && gate <= acked).then_some(acked + 1);
+        // Not raised: there is no gate, or it is there already.
+        let _ = self.control[GATE].fetch_update(Ordering::SeqCst, Ordering::SeqCst, up);
     }
 
-    /// Everything before this sequence has been seen by every gating reader.
-    pub fn gate(&self) -> u64 {
-        self.control[GATE].load(Ordering::SeqCst)
+    /// Everything before this sequence has been seen by every gating reader; `None` without a gate.
+    pub fn gate(&self) -> Option<u64> {
+        self.control[GATE].load(Ordering::SeqCst).checked_sub(1)
+    }
+
+    /// Hide events from `visible` on from subscribers, until told otherwise.
+    pub fn hold(&self, visible: u64) {
+        self.control[HELD].store(visible + 1, Ordering::SeqCst);
+    }
+
+    /// Hide nothing any more.
+    pub fn release(&self) {
+        self.control[HELD].store(NOT_HELD, Ordering::SeqCst);
+    }
+
+    /// Whether subscribers may see the event at `sequence`, once it is there.
+    #[inline(always)]
+    pub fn is_visible(&self, sequence: u64) -> bool {
+        let held = self.control[HELD].load(Ordering::SeqCst);
+        held == NOT_HELD || sequence < held - 1
+    }
+
+    /// First sequence that subscribers cannot see yet, now.
+    pub fn end(&self) -> u64 {
+        match self.control[HELD].load(Ordering::SeqCst) {
+            NOT_HELD => self.tail(),
+            held => held - 1,
+        }
     }
 
     /// First sequence not published yet, now.
@@ -319,9 +350,14 @@ impl Lane {
             || (seen.laps() == self.lap(sequence) + 1 && seen.is_done())
     }
 
+    /// The sequence this lane began with.
+    pub fn origin(&self) -> u64 {
+        self.control[ORIGIN].load(Ordering::Relaxed)
+    }
+
     /// Oldest sequence that can still be read, now.
     pub fn oldest(&self) -> u64 {
-        self.tail().saturating_sub(self.size())
+        self.tail().saturating_sub(self.size()).max(self.origin())
     }
 
     /// The event at `sequence`, if it is there.

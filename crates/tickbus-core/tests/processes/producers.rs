@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tickbus_core::bus::Bus;
-use tickbus_core::lane::ring::Counter;
+use tickbus_core::lane::counter::Counter;
 
 pub const ROLES: &[Role] = &[
     Role { name: "tell", play: tell_for_ever },

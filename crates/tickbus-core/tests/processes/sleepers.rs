@@ -50,7 +50,7 @@ struct Header(Cells);
 
 impl Header {
     fn of(name: &str) -> Header {
-        let opened = tickbus_core::open::named(name, SIZES, &[None; 4]).unwrap();
+        let opened = tickbus_core::open::named(name, SIZES, &[None; 4], [0; 3]).unwrap();
         Header(opened.memory.cells(opened.layout.header.at, opened.layout.header.len))
     }
 

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tickbus_core::bus::STALL_PATIENCE;
-use tickbus_core::lane::ring::Counter;
+use tickbus_core::lane::counter::Counter;
 use tickbus_core::producer::Refused;
 
 /// The lane of the random test.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tickbus_core::Event;
 use tickbus_core::bus::{Bus, CRITICAL};
-use tickbus_core::lane::ring::Counter;
+use tickbus_core::lane::counter::Counter;
 use tickbus_core::producer::{Batch, Producer, Refused};
 use tickbus_core::subscription::{Delivered, Start, Subscription};
 
@@ -167,7 +167,7 @@ impl Auditor {
     /// Read until an event with this sequence, or a later one, has been passed.
     pub fn look_past(&mut self, sequence: u64) {
         let begin = Instant::now();
-        while self.reader.observer().position(self.lane) <= sequence {
+        while self.reader.ledger(self.lane).position() <= sequence {
             assert!(begin.elapsed() < HANGING, "nothing at {sequence}");
             self.look();
         }
@@ -233,6 +233,7 @@ pub fn go_on(teller: &mut Teller, auditor: &mut Auditor, count: u64, alive: &[&C
         auditor.look();
         match teller.tell(1, Duration::from_millis(1)) {
             Ok(()) | Err(Refused::Backpressure { .. }) => {}
+            Err(refused @ Refused::Unpersisted(_)) => panic!("{refused:?} without a journal"),
             Err(Refused::Stalled { owner }) => {
                 let pid = bus.pid_of(owner);
                 let living = alive.iter().any(|child| Some(child.id()) == pid);

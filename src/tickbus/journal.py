@@ -1,0 +1,78 @@
+"""
+The journal of a bus: every event kept in a directory, persisted at a named level.
+
+    bus = Bus("desk", journal="desk.journal")
+    bus = Bus("desk", journal=Journal("desk.journal", critical="os", when_full="overwrite"))
+
+=============  ==============================  ===============================================
+level          acknowledged when               survives
+=============  ==============================  ===============================================
+``memory``     it is in the lane               nothing: the lane is not journaled
+``os``         the write has returned          the process's death (kill -9)
+``interval``   as ``os``; synced regularly     as ``os``; the machine's but for the last moment
+``disk``       the sync has returned           the machine's death, if the device honours flushes
+=============  ==============================  ===============================================
+
+`docs/parts/journal.md` says how it works and what a fault does to it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["Journal", "Level", "WhenFull"]
+
+Level = Literal["memory", "os", "interval", "disk"]
+WhenFull = Literal["wait", "overwrite"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Options:
+    """Figures as the native half takes them."""
+
+    path: str
+    levels: tuple[str, str, str]
+    interval_ms: float
+    when_full: str
+    segment_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """
+    Where and how a bus is journaled.
+
+    Args:
+        path: The directory; made when there is none. One process at a time writes to it.
+        critical: Level of the critical lane: before any subscriber sees an event.
+        high, normal: Levels of the other lanes, persisted behind the publisher's back.
+        interval_ms: Time between two syncs of level ``interval``.
+        when_full: What a publisher of high or normal events does when the journal is a whole lane
+            behind: "wait", or "overwrite", and the journal records the gap.
+        segment_mib: Size of a log segment; a full one is sealed.
+    """
+
+    path: str | os.PathLike[str]
+    critical: Level = "disk"
+    high: Level = "os"
+    normal: Level = "os"
+    interval_ms: float = 100.0
+    when_full: WhenFull = "wait"
+    segment_mib: int = 64
+
+    @classmethod
+    def of(cls, journal: Journal | str | os.PathLike[str]) -> Journal:
+        """A path stands for a journal with the defaults."""
+        return journal if isinstance(journal, Journal) else cls(journal)
+
+    def _options(self) -> _Options:
+        return _Options(
+            path=str(Path(self.path).absolute()),
+            levels=(self.normal, self.high, self.critical),
+            interval_ms=self.interval_ms,
+            when_full=self.when_full,
+            segment_bytes=self.segment_mib << 20,
+        )
