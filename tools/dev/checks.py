@@ -7,6 +7,8 @@ configuration of the same crate and keep a target folder of their own, or each w
 other's build.
 """
 
+import platform
+
 from dev import extension
 from dev.machine import ROOT
 from dev.steps import Step
@@ -55,6 +57,28 @@ def loom_models(*, preemptions: int) -> Step:
     command = ["cargo", "test", "--release", "--package", "tickbus-core", "--test", "loom_*"]
     env = {"RUSTFLAGS": "--cfg loom", "LOOM_MAX_PREEMPTIONS": str(preemptions)}
     return Step("loom models", [*command, "--target-dir", str(ROOT / "target" / "loom")], env)
+
+
+def sanitizers(*, seeds: int) -> list[Step]:
+    """What a nightly Rust can look for in the core's `unsafe` and its threads."""
+    cargo = ["cargo", "+nightly"]
+    package = ["test", "--package", "tickbus-core"]
+    # Miri runs a thousand times slower, so: a lane alone, and the units that touch its memory.
+    miri = [*cargo, "miri", *package, "--target-dir", str(ROOT / "target" / "miri")]
+    interleavings = {"MIRIFLAGS": f"-Zmiri-many-seeds=0..{seeds} -Zmiri-preemption-rate=0.05"}
+    units = [*miri, "--lib", "--", "lane::", "event::", "text::"]
+    # The standard library too has to be built for it, or its own locks look like races.
+    thread = [*cargo, *package, "-Zbuild-std", "--target", f"{platform.machine()}-unknown-linux-gnu"]
+    thread += ["--target-dir", str(ROOT / "target" / "tsan"), "--lib", "--test", "nothing_lost"]
+    return [
+        Step("miri, units", units, {"MIRIFLAGS": "-Zmiri-disable-isolation", "PROPTEST_CASES": "4"}),
+        Step("miri, a lane", [*miri, "--test", "lane_threads"], interleavings),
+        Step(
+            "thread sanitizer",
+            [*thread, "--test", "lane_threads"],
+            {"RUSTFLAGS": "-Zsanitizer=thread", "PROPTEST_CASES": "32"},
+        ),
+    ]
 
 
 def everything(*, fast: bool) -> list[Step]:

@@ -95,6 +95,19 @@ def require_build_tools(*, checks: bool = False) -> None:
         raise SetupError("this machine lacks\n" + "\n".join(f"  - {line}" for line in missing))
 
 
+def require_nightly_rust() -> None:
+    """
+    Refuse to start what only a nightly Rust can do.
+
+    Raises:
+        SetupError: With the commands that install it.
+    """
+    env = environment()
+    if not _answers(["cargo", "+nightly", "miri", "--version"], env):
+        parts = "--component miri --component rust-src"
+        raise SetupError(f"needs a nightly Rust with Miri: rustup toolchain install nightly {parts}")
+
+
 def _missing_rust(env: dict[str, str], *, checks: bool) -> list[str]:
     wanted = _wanted_rust()
     install = f"Rust {wanted} or newer with cargo (https://rustup.rs)"

@@ -10,11 +10,14 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 
 from dev import checks, extension, taxonomy_table, virtualenv
-from dev.machine import ROOT, SetupError, require_build_tools
+from dev.machine import ROOT, SetupError, require_build_tools, require_nightly_rust
 from dev.steps import Step, hand_over, run, run_all, say
 from dev.virtualenv import PYTHON, tool
 
 Task = Callable[[list[str]], int]
+
+#: How many times as long the random tests of processes take in a soak.
+LONGER = {"TICKBUS_STRESS": "20"}
 
 
 def demo(arguments: list[str]) -> int:
@@ -82,6 +85,16 @@ def model(arguments: list[str]) -> int:
     return run_all([checks.loom_models(preemptions=options.preemptions)])
 
 
+def sanitize(arguments: list[str]) -> int:
+    """The core under Miri and ThreadSanitizer, with a nightly Rust. --seeds N: how often (default 8)."""
+    parser = ArgumentParser(prog="./dev sanitize")
+    parser.add_argument("--seeds", type=int, default=8, help="interleavings Miri tries per test of a lane")
+    options = parser.parse_args(arguments)
+    require_build_tools()
+    require_nightly_rust()
+    return run_all(checks.sanitizers(seeds=options.seeds))
+
+
 def fuzz(arguments: list[str]) -> int:
     """Property tests with many more cases. --cases N (default 20000)."""
     parser = ArgumentParser(prog="./dev fuzz")
@@ -108,11 +121,12 @@ def soak(arguments: list[str]) -> int:
     _ready("demo", "dev")
     rust = [*checks.rust_tests(release=True).command, "--", "--include-ignored"]
     python = [str(PYTHON), "-m", "pytest", "--soak", "--timeout=0"]
+    steps = [Step("cargo test, long ones too", rust, LONGER), Step("pytest, slow and soak", python)]
     rounds = 0
     while rounds == 0 or time.monotonic() < end:
         rounds += 1
         say(f"round {rounds}")
-        status = run_all([Step("cargo test, long ones too", rust), Step("pytest, slow and soak", python)])
+        status = run_all(steps)
         if status:
             return status
     return 0
@@ -171,5 +185,8 @@ def _no(arguments: list[str], task: str) -> None:
 #: In the order `./dev` lists them: what a newcomer wants first.
 TASKS: dict[str, Task] = {
     task.__name__: task
-    for task in (demo, test, pytest, lint, fix, build, bench, model, fuzz, soak, coverage, docs, clean)
+    for task in (
+        *(demo, test, pytest, lint, fix, build, bench),
+        *(model, sanitize, fuzz, soak, coverage, docs, clean),
+    )
 }

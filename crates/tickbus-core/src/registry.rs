@@ -1,7 +1,7 @@
 //! Who is on the bus: participants (handles that publish) and readers (subscriptions).
 //!
 //! Entries change only under the admin lock. An entry names the process it belongs to by PID, start
-//! time and PID namespace, so that it can be reclaimed on proof of death, and only then.
+//! time, PID namespace and stack, so that it can be reclaimed on proof of death, and only then.
 
 use crate::error::BusError;
 use crate::lane::layout::{Layout, PARTICIPANT_CELLS, PARTICIPANTS, READER_CELLS, READERS};
@@ -15,6 +15,7 @@ const LIVE: usize = 0;
 const PID: usize = 1;
 const START: usize = 2;
 const NAMESPACE: usize = 3;
+const STACK: usize = 4;
 
 /// Participants by number, 1 to 255.
 #[derive(Clone)]
@@ -45,6 +46,7 @@ impl Participants {
         cells[PID].store(identity.pid, Ordering::Relaxed);
         cells[START].store(identity.start, Ordering::Relaxed);
         cells[NAMESPACE].store(identity.namespace, Ordering::Relaxed);
+        cells[STACK].store(identity.stack, Ordering::Relaxed);
         // Last, so that an entry is never live without its identity.
         cells[LIVE].store(1, Ordering::Release);
         Ok(number)
@@ -64,6 +66,7 @@ impl Participants {
             pid: cells[PID].load(Ordering::Relaxed),
             start: cells[START].load(Ordering::Relaxed),
             namespace: cells[NAMESPACE].load(Ordering::Relaxed),
+            stack: cells[STACK].load(Ordering::Relaxed),
         })
     }
 }

@@ -16,6 +16,9 @@ pub struct Identity {
     pub start: u64,
     /// Inode of the PID namespace: every container has a PID 1.
     pub namespace: u64,
+    /// Where its stack begins, 0 when that is not told: a process that runs another program (exec)
+    /// keeps PID and start time, and has nothing of the old program but those.
+    pub stack: u64,
 }
 
 impl Identity {
@@ -26,15 +29,18 @@ impl Identity {
     /// without an identity would be taken for dead by everybody else.
     pub fn own() -> io::Result<Identity> {
         let pid = u64::from(std::process::id());
-        let start = process_start(pid)?.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Identity { pid, start, namespace: pid_namespace()? })
+        let (start, stack) = running(pid)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Identity { pid, start, namespace: pid_namespace()?, stack })
     }
 
-    /// Whether it is *proven* that this process no longer runs. In another PID namespace nothing
+    /// Whether it is *proven* that this program no longer runs. In another PID namespace nothing
     /// can be proven, nor by a process that the kernel gives no answer, so the answer is no.
     pub fn is_dead(&self) -> bool {
+        let is_same = |(start, stack)| {
+            start == self.start && (stack == self.stack || stack == 0 || self.stack == 0)
+        };
         pid_namespace().is_ok_and(|own| own == self.namespace)
-            && process_start(self.pid).is_ok_and(|start| start != Some(self.start))
+            && running(self.pid).is_ok_and(|running| !running.is_some_and(is_same))
     }
 }
 
@@ -42,12 +48,12 @@ fn pid_namespace() -> io::Result<u64> {
     Ok(rustix::fs::stat("/proc/self/ns/pid")?.st_ino)
 }
 
-/// Start time of a running process; `None` for one that is gone or only waits to be reaped.
+/// Start time and stack of a running process; `None` for one that is gone or only waits to be reaped.
 ///
 /// # Errors
 /// When that cannot be told: no file descriptor left, no memory, no /proc, or one that hides the
 /// process. None of these is proof of anything.
-fn process_start(pid: u64) -> io::Result<Option<u64>> {
+fn running(pid: u64) -> io::Result<Option<(u64, u64)>> {
     let stat = match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Err(error) if is_missing(&error) && !exists(pid) => return Ok(None),
         stat => stat?,
@@ -56,11 +62,12 @@ fn process_start(pid: u64) -> io::Result<Option<u64>> {
     let (_, fields) = stat.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next().unwrap_or_default();
-    let start = fields.nth(18).and_then(|start| start.parse().ok());
-    let start = start.ok_or(io::ErrorKind::InvalidData)?;
+    let number = |field: Option<&str>| field.and_then(|text| text.parse().ok());
+    let start = number(fields.nth(18)).ok_or(io::ErrorKind::InvalidData)?;
+    let stack = number(fields.nth(5)).unwrap_or(0);
     // A leader that has exited shows Z although its threads may still run.
     let gone = state == "X" || (state == "Z" && threads(pid)? <= 1);
-    Ok((!gone).then_some(start))
+    Ok((!gone).then_some((start, stack)))
 }
 
 fn threads(pid: u64) -> io::Result<usize> {

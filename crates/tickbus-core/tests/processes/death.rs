@@ -2,21 +2,26 @@
 //! holds neither places nor the lock.
 
 use super::producers::{OURS, Struck};
-use super::stage::{Child, HANGING, Orders, Role, Stage, Times, open, stay, until};
+use super::stage::{Child, ENTRY, HANGING, ORDERS, Orders, Role, Stage, Times, open, stay, until};
 use super::story::{Auditor, Teller};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::fs::File;
-use std::time::Instant;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tickbus_core::bus::CRITICAL;
 use tickbus_core::error::BusError;
 use tickbus_core::names::NamingError;
 use tickbus_core::producer::Refused;
+use tickbus_core::subscription::{Start, Subscription};
 
 pub const ROLES: &[Role] = &[
     Role { name: "attend", play: attend },
     Role { name: "judge", play: judge_without_files },
     Role { name: "join", play: join_with_few_files },
+    Role { name: "restart", play: become_another_program },
     Role { name: "lock", play: lock },
 ];
 
@@ -63,6 +68,17 @@ fn join_with_few_files(orders: &Orders) {
     }
 }
 
+/// Hold the critical gate, and become another program: a restart that a strategy does itself.
+fn become_another_program(orders: &Orders) {
+    let bus = orders.open();
+    let _gate = Subscription::new(&bus, &["risk.>"], Start::Latest, true).unwrap();
+    orders.say("here");
+    orders.hear();
+    let this_program = std::env::current_exe().unwrap();
+    let orders = format!("attend {}", orders.bus);
+    panic!("{}", Command::new(this_program).args(ENTRY).env(ORDERS, orders).exec());
+}
+
 /// Take the bus's lock and keep it.
 fn lock(orders: &Orders) {
     let bus = orders.open();
@@ -104,6 +120,27 @@ fn the_living_who_attached_with_their_last_file_descriptor_are_known_for_who_the
 
     child.kill();
     assert_eq!(bus.reap().unwrap(), 1);
+}
+
+/// PID and start time are the same, and the program that was on the bus is gone all the same.
+#[test]
+fn a_program_that_became_another_is_dead_and_its_process_is_not() {
+    let stage = Stage::new();
+    let bus = stage.open();
+    let mut ours = Teller::new(&bus, CRITICAL, OURS);
+    let mut child = stage.start("restart", &[]);
+    child.hear();
+    assert_eq!((bus.reap().unwrap(), bus.population()), (0, (2, 1)));
+
+    child.tell("now");
+
+    // It has attached again, as somebody else.
+    assert_eq!(child.hear(), "here");
+    ours.tell(3 * bus.lanes()[CRITICAL].size(), Duration::ZERO).unwrap();
+    assert_eq!((bus.reap().unwrap(), bus.population()), (0, (2, 0)));
+    child.tell("leave");
+    child.finish();
+    assert_eq!(bus.population(), (1, 0));
 }
 
 #[test]

@@ -79,7 +79,15 @@ impl Drop for Stage {
     }
 }
 
-const ORDERS: &str = "TICKBUS_CHILD";
+/// The variable a child finds its orders in, and what makes this program run its entry.
+pub const ORDERS: &str = "TICKBUS_CHILD";
+pub const ENTRY: [&str; 5] = [
+    "--exact",
+    "child_entry",
+    "--ignored",
+    "--nocapture",
+    "--test-threads=1",
+];
 /// Sets what a child says apart from what the test harness prints around it.
 const SAYS: &str = "child says: ";
 
@@ -152,13 +160,7 @@ impl Child {
         arguments.iter().for_each(|argument| orders += &format!(" {argument}"));
         let this_program = std::env::current_exe().expect("the test binary");
         let mut process = Command::new(this_program)
-            .args([
-                "--exact",
-                "child_entry",
-                "--ignored",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(ENTRY)
             .env(ORDERS, orders)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
