@@ -25,6 +25,9 @@ Every exception of tickbus, by what the caller does next.
     │   ├── DurabilityUnknownError            open the journal again: a sync has failed
     │   └── JournalLateError (TimeoutError)   the process that keeps the journal does not answer
     ├── CaptureError (ValueError)             a recorded file cannot be read
+    ├── QueryError (ValueError)               correct the time, range, argument or SQL of the query
+    ├── UnknownNameError (LookupError)        the log has no type, symbol or source of that name
+    ├── StoreError                            stored files cannot be read, written or trusted
     └── MissingExtraError (ImportError)       install the extra it names
 
 None of them is raised after the fact: what raised has changed nothing, except where the message and
@@ -55,11 +58,14 @@ __all__ = [
     "MissingSegmentError",
     "PatternError",
     "PayloadOverwrittenError",
+    "QueryError",
     "StalledError",
     "StartError",
     "StorageFullError",
+    "StoreError",
     "TickbusError",
     "TypeTakenError",
+    "UnknownNameError",
 ]
 
 
@@ -201,6 +207,18 @@ class JournalLateError(JournalError, TimeoutError):
 
 class CaptureError(TickbusError, ValueError):
     """A recorded file is unreadable, foreign or damaged; the message names file and line."""
+
+
+class QueryError(TickbusError, ValueError):
+    """A time, a range, an argument or the SQL of a query is not valid; the message names it."""
+
+
+class UnknownNameError(TickbusError, LookupError):
+    """A query asks for an event type, symbol or source that the log has never named."""
+
+
+class StoreError(TickbusError):
+    """Stored files are missing, damaged, of another log, or cannot be written; the message names them."""
 
 
 class MissingExtraError(TickbusError, ImportError):

@@ -21,7 +21,8 @@ EVERY = "every part"
 #: part → the other parts it may import. What is in no row is the bus, which imports none of them.
 ARROWS: dict[str, set[str] | str] = {
     "exchanges": set(),
-    "testing": {"exchanges"},
+    "store": set(),
+    "testing": {"exchanges", "store"},
     "bench": {"testing", "exchanges"},
     "demo": {"testing", "exchanges"},
     "cli": EVERY,

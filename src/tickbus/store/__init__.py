@@ -1,0 +1,29 @@
+"""
+Stored events: queries, SQL, bars, Parquet files, replay. See docs/parts/store.md.
+
+    from tickbus.store import MemorySource, Store, replay
+
+    store = Store("exported/")
+    store.query("2026-08-09T12:00Z", symbols="BTC-USDT").polars()
+    replay(store.source, bus, speed=10.0)
+"""
+
+from tickbus.store.export import Exported, export_parquet
+from tickbus.store.names import Names, TypeMeaning
+from tickbus.store.parquet import ParquetSource
+from tickbus.store.query import Query, Store, open_source
+from tickbus.store.source import Batch, EventSource, MemorySource
+
+__all__ = [
+    "Batch",
+    "EventSource",
+    "Exported",
+    "MemorySource",
+    "Names",
+    "ParquetSource",
+    "Query",
+    "Store",
+    "TypeMeaning",
+    "export_parquet",
+    "open_source",
+]

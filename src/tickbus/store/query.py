@@ -1,0 +1,183 @@
+"""
+A log that can be asked: `Store(source).query(start, end, symbols=["BTC-USDT"])`.
+
+    store = Store("exported/")                     # or any EventSource
+    for batch in store.query("2026-08-09T12:00Z", types=["price_update"]).batches(): ...
+    store.query(symbols="BTC-USDT").polars()
+    store.sql("select symbol, avg(price) from trades group by symbol").polars()
+
+A query is a description: each way to read it reads the source anew, `batches` and `reader` in bounded
+memory. Rows come in replay order (source.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tickbus._native import EVENT_DTYPE
+from tickbus.store import _extras
+from tickbus.store.columns import COLUMNS, Columns
+from tickbus.store.names import Names
+from tickbus.store.parquet import ParquetSource
+from tickbus.store.source import MAX_ROWS, Batch, EventSource
+from tickbus.store.times import Time, check_range, to_ns
+
+if TYPE_CHECKING:
+    from tickbus.store.export import Exported
+    from tickbus.store.sql import SqlResult
+
+__all__ = ["Query", "Selection", "Store", "open_source"]
+
+#: Names or numbers; one alone needs no list, None is all.
+Selection = Iterable[str | int] | str | int | None
+
+
+def open_source(path: str | os.PathLike[str]) -> EventSource:
+    """
+    The log in a folder: one that `export_parquet` wrote.
+
+    Raises:
+        StoreError: There is none, or it is damaged.
+    """
+    return ParquetSource(path)
+
+
+class Query:
+    """The rows a store was asked for; read by its methods, as often as wanted."""
+
+    def __init__(self, source: EventSource, arguments: Mapping[str, Any]) -> None:
+        self._source = source
+        self._arguments = dict(arguments)
+
+    @property
+    def names(self) -> Names:
+        """Texts for the numbers in the rows."""
+        return self._source.names
+
+    def batches(self, max_rows: int = MAX_ROWS) -> Iterator[Batch]:
+        """The rows with their lanes and sequences, batch by batch."""
+        return self._source.batches(**self._arguments, max_rows=max_rows)
+
+    def numpy(self) -> NDArray[np.void]:
+        """All rows as one array of `EVENT_DTYPE`, 32 bytes a row."""
+        parts = [batch.events for batch in self.batches()]
+        return np.concatenate(parts) if parts else np.empty(0, EVENT_DTYPE)
+
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(len(batch.events) for batch in self.batches())
+
+    def reader(self, columns: Sequence[str] = COLUMNS) -> Any:
+        """The table `events` (columns.py) as a `pyarrow.RecordBatchReader`, made as it is read."""
+        return Columns(self.names, columns).batches(self.batches())
+
+    def arrow(self, columns: Sequence[str] = COLUMNS) -> Any:
+        """The table `events` as a `pyarrow.Table`."""
+        return self.reader(columns).read_all()
+
+    def polars(self, columns: Sequence[str] = COLUMNS) -> Any:
+        """The table `events` as a `polars.DataFrame`."""
+        polars = _extras.polars()
+        return polars.from_arrow(self.arrow(columns))
+
+    def pandas(self, columns: Sequence[str] = COLUMNS) -> Any:
+        """The table `events` as a `pandas.DataFrame`."""
+        _extras.pandas()
+        return self.arrow(columns).to_pandas()
+
+
+class Store:
+    """
+    A log of events, to be queried, exported and replayed.
+
+    Args:
+        source: Any `EventSource`, or the path of a folder with one.
+    Raises:
+        StoreError: The folder holds none.
+    """
+
+    def __init__(self, source: EventSource | str | os.PathLike[str]) -> None:
+        self.source = open_source(source) if isinstance(source, (str, os.PathLike)) else source
+
+    @property
+    def names(self) -> Names:
+        """Texts for the numbers in the rows."""
+        return self.source.names
+
+    def query(
+        self,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        types: Selection = None,
+        symbols: Selection = None,
+        sources: Selection = None,
+    ) -> Query:
+        """
+        The rows with start <= timestamp < end that match all that is given; nothing is read yet.
+
+        Args:
+            start, end: Nanoseconds since the epoch, an aware datetime, or ISO 8601 text with an offset.
+            types, symbols, sources: Names or numbers, one or several.
+        Raises:
+            QueryError: A time without a zone, or an end before the start.
+            UnknownNameError: A name the log has never had.
+        """
+        start_ns, end_ns = to_ns(start, "start"), to_ns(end, "end")
+        check_range(start_ns, end_ns)
+        names = self.names
+        arguments = {
+            "start_ns": start_ns,
+            "end_ns": end_ns,
+            "types": names.type_numbers(types),
+            "symbols": names.symbol_numbers(symbols),
+            "sources": names.source_numbers(sources),
+        }
+        return Query(self.source, arguments)
+
+    def sql(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        start: Time | None = None,
+        end: Time | None = None,
+        types: Selection = None,
+        symbols: Selection = None,
+        sources: Selection = None,
+    ) -> SqlResult:
+        """
+        Run SQL (DuckDB's) over the table `events` and its views `trades` and `quotes`.
+
+        Only the columns that the query needs are made; conditions on type, symbol and source reach the
+        source. Conditions on `ts` do not (DuckDB keeps them): give *start* and *end* to read less.
+
+        Args:
+            query: One or more statements; the last one's rows are the result.
+            parameters: Values for `?` or `$name`.
+            start, end, types, symbols, sources: As `query`: the table has no other rows.
+        Raises:
+            QueryError: The SQL is wrong, or as `query`; MissingExtraError, UnknownNameError.
+        """
+        from tickbus.store import sql
+
+        selection = self.query(start, end, types=types, symbols=symbols, sources=sources)
+        return sql.run(query, parameters, self.source, selection._arguments)
+
+    def export_parquet(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        start: Time | None = None,
+        end: Time | None = None,
+        **how: Any,
+    ) -> Exported:
+        """Write the log as Parquet, one file a day; see `tickbus.store.export.export_parquet`."""
+        from tickbus.store import export
+
+        return export.export_parquet(self.source, directory, start=start, end=end, **how)
