@@ -83,7 +83,7 @@ class Columns:
     def _column(self, name: str, rows: Batch, raw: Any) -> Any:
         if name in FIELDS:
             values, valid = self._decoder.column(rows.events, name)
-            return self._pa.array(values, mask=~valid)
+            return self._where(values, valid)
         if name == "ts":
             return raw.column("timestamp").cast(self._pa.timestamp("ns"))
         if name == "lane":
@@ -95,6 +95,14 @@ class Columns:
         if name in ("source", "symbol"):
             return self._named(raw.column(name), getattr(self._names, name))
         return raw.column(name)
+
+    def _where(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> Any:
+        """The values, null where not valid; the memory as it is, which `pyarrow.array` would copy."""
+        kind = self._pa.int8() if values.dtype == np.int8 else self._pa.float64()
+        if not valid.any():
+            return self._pa.nulls(len(values), kind)
+        bits = self._pa.py_buffer(np.packbits(valid, bitorder="little"))
+        return self._pa.Array.from_buffers(kind, len(values), [bits, self._pa.py_buffer(values)])
 
     def _named(self, numbers: Any, text: Any) -> Any:
         values = np.asarray(numbers)

@@ -53,6 +53,9 @@ class Decoder:
         if name in ("price", "bid"):
             return np.ascontiguousarray(events["value"]), in_value
         metadata = np.ascontiguousarray(events["metadata"])
+        if not in_metadata.any():
+            nothing: NDArray[np.float64] = np.zeros(len(events))
+            return nothing.astype(np.int8) if name == "side" else nothing, in_metadata
         if name == "quantity":
             return np.abs(metadata.view(np.float64)), in_metadata
         if name == "side":

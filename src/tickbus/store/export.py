@@ -13,6 +13,7 @@ A file is never replaced by one that lacks some of its events, as when the log h
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ GROUP_ROWS = 262_144
 _GROUPS = range(131_072, 1_048_576 + 1)
 #: Measured on quotes and trades: sizes in docs/parts/store.md.
 _ZSTD_LEVEL = 3
+#: Columns of numbers that rise.
+_DELTAS = ("ts", "sequence")
 
 Progress = Callable[[str, int], object]
 
@@ -115,7 +118,7 @@ class _Days:
             clock = clocks[-1]
             days: NDArray[np.uint64] = clocks // np.uint64(DAY_NS)
             borders = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
-            for first, last in zip(borders, borders[1:], strict=False):
+            for first, last in itertools.pairwise(borders):
                 yield int(days[first]), batch.take(slice(first, last))
 
     def survey(self) -> dict[int, dict[int, Run]]:
@@ -181,7 +184,8 @@ class _Writer:
         try:
             for day, rows in days:
                 if file is not None and file.day != day:
-                    file, _ = None, self._finish(file, wanted)
+                    self._finish(file, wanted)
+                    file = None
                 if day > max(wanted):
                     break
                 if day in wanted:
@@ -236,12 +240,10 @@ class _File:
             self._columns.schema,
             compression="zstd",
             compression_level=_ZSTD_LEVEL,
-            use_dictionary=["event_type", "type", "priority", "source", "symbol", "lane"],
-            column_encoding={
-                "ts": "DELTA_BINARY_PACKED",
-                "sequence": "DELTA_BINARY_PACKED",
-                **{name: "BYTE_STREAM_SPLIT" for name in ("value", "metadata") if name in columns},
-            },
+            # Prices and quantities come again and again: as dictionaries they take half of what the
+            # splitting of their bytes leaves, and a third less time.
+            use_dictionary=[name for name in columns if name not in _DELTAS],
+            column_encoding=dict.fromkeys(_DELTAS, "DELTA_BINARY_PACKED"),
         )
 
     def add(self, rows: Batch) -> None:

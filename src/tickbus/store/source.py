@@ -86,7 +86,7 @@ def selected(
     sources: Collection[int] | None,
 ) -> NDArray[np.bool_] | None:
     """Mask of the rows that match; None when nothing is asked and all do."""
-    conditions = []
+    conditions: list[NDArray[np.bool_]] = []
     if start_ns is not None:
         conditions.append(events["timestamp"] >= np.uint64(start_ns))
     if end_ns is not None:
@@ -102,9 +102,12 @@ def selected(
 
 
 def _member(column: NDArray[np.unsignedinteger], numbers: Collection[int]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_]
     if len(numbers) == 1:
-        return np.equal(column, next(iter(numbers)))
-    return np.isin(column, np.array(sorted(numbers), column.dtype))
+        found = np.equal(column, next(iter(numbers)))
+    else:
+        found = np.isin(column, np.array(sorted(numbers), column.dtype))
+    return found
 
 
 class MemorySource:

@@ -23,11 +23,10 @@ from tickbus.store.source import Batch, EventSource
 
 __all__ = ["SqlResult", "run"]
 
+_VIEW = "create view {} as select ts, symbol, source, {}, lane, sequence from events where type = '{}'"
 _VIEWS = (
-    "create view trades as select ts, symbol, source, price, quantity, side, lane, sequence"
-    " from events where type = 'price_update'",
-    "create view quotes as select ts, symbol, source, bid, ask, bid_size, ask_size, lane, sequence"
-    " from events where type = 'top_of_book'",
+    _VIEW.format("trades", "price, quantity, side", "price_update"),
+    _VIEW.format("quotes", "bid, ask, bid_size, ask_size", "top_of_book"),
 )
 #: More names than this are not asked about one by one.
 _MOST_NAMES = 5_000
@@ -95,6 +94,8 @@ def run(
         with errors:
             # Times are UTC, also where somebody casts them to a type with a zone.
             connection.execute("set timezone = 'UTC'")
+            # It cannot know how many rows come, guesses few, and would compare each with each.
+            connection.execute("set asof_loop_join_threshold = 0")
             connection.register("events", _dataset_class()(source, arguments, errors))
             for view in _VIEWS:
                 connection.execute(view)
@@ -137,7 +138,7 @@ def _dataset_class() -> Any:
     """The class is made once pyarrow is needed, since it derives from one of its classes."""
     ds = _extras.pyarrow("dataset")
 
-    class EventDataset(ds.Dataset):  # type: ignore[misc]
+    class EventDataset(ds.Dataset):  # type: ignore[misc, name-defined]
         """What DuckDB takes for an Arrow dataset: a schema and a `scanner`."""
 
         def __init__(self, source: EventSource, arguments: Mapping[str, Any], errors: _Errors) -> None:

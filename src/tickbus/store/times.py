@@ -34,10 +34,10 @@ def to_ns(time: Time | None, what: str) -> int | None:
         ns = _of_text(time, what)
     elif isinstance(time, datetime):
         ns = _of_datetime(time, what)
-    elif isinstance(time, int) and not isinstance(time, bool):
-        ns = int(time)
-    else:
+    elif type(time) in (bool, float) or not hasattr(time, "__index__"):
         raise QueryError(f"{what}={time!r} is no time; give nanoseconds, an aware datetime or ISO 8601 text")
+    else:
+        ns = int(time)
     if not 0 <= ns < _LIMIT:
         raise QueryError(f"{what}={time!r} lies outside the years 1970 to 2554")
     return ns
