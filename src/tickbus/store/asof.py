@@ -79,8 +79,6 @@ def quotes_at_trades(events: NDArray[np.void], *, across_sources: bool = False) 
 def _last_before(is_quote: NDArray[np.bool_], group: NDArray[np.uint64]) -> NDArray[np.intp]:
     """For each place the last place of a quote at or before it in its group, or -1."""
     places = np.arange(len(group))
-    latest = np.maximum.accumulate(np.where(is_quote, places, -1)) if len(group) else places
-    first = (
-        np.maximum.accumulate(np.where(np.r_[True, group[1:] != group[:-1]], places, 0)) if len(group) else 0
-    )
+    latest = np.maximum.accumulate(np.where(is_quote, places, -1))
+    first = np.maximum.accumulate(np.where(np.diff(group, prepend=group[:1] + 1) != 0, places, 0))
     return np.where(latest >= first, latest, -1)

@@ -112,7 +112,8 @@ def by_volume(events: NDArray[np.void], volume: float) -> NDArray[np.void]:
 
 
 def _trades(events: NDArray[np.void]) -> NDArray[np.void]:
-    return events[events["event_type"] == EventType.PRICE_UPDATE]
+    trades: NDArray[np.void] = events[events["event_type"] == EventType.PRICE_UPDATE]
+    return trades
 
 
 def _sizes(trades: NDArray[np.void]) -> NDArray[np.float64]:

@@ -20,12 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickbus._native import EVENT_DTYPE
+from tickbus.errors import QueryError
 from tickbus.store import _extras
 from tickbus.store.columns import COLUMNS, Columns
 from tickbus.store.names import Names
 from tickbus.store.parquet import ParquetSource
 from tickbus.store.source import MAX_ROWS, Batch, EventSource
 from tickbus.store.times import Time, check_range, to_ns
+from tickbus.taxonomy import EventType
 
 if TYPE_CHECKING:
     from tickbus.store.export import Exported
@@ -168,6 +170,48 @@ class Store:
 
         selection = self.query(start, end, types=types, symbols=symbols, sources=sources)
         return sql.run(query, parameters, self.source, selection._arguments)
+
+    def bars(
+        self,
+        *,
+        interval_ns: int | None = None,
+        trades: int | None = None,
+        volume: float | None = None,
+        fill: bool = False,
+        **selection: Any,
+    ) -> NDArray[np.void]:
+        """
+        Bars of the trades that `query(**selection)` finds; see `tickbus.store.bars`.
+
+        Args:
+            interval_ns, trades, volume: One of them: what fills a bar.
+            fill: With *interval_ns*: flat bars where nothing traded.
+        Raises:
+            QueryError: None or several of the three, or as `query`.
+        """
+        from tickbus.store import bars
+
+        given = [kind for kind in (interval_ns, trades, volume) if kind is not None]
+        if len(given) != 1 or (fill and interval_ns is None):
+            raise QueryError("give one of interval_ns, trades and volume; fill goes with interval_ns")
+        events = self.query(types=EventType.PRICE_UPDATE, **selection).numpy()
+        if interval_ns is not None:
+            return bars.by_time(events, interval_ns, fill=fill)
+        if trades is not None:
+            return bars.by_trades(events, trades)
+        return bars.by_volume(events, float(given[0]))
+
+    def quotes_at_trades(self, *, across_sources: bool = False, **selection: Any) -> NDArray[np.void]:
+        """
+        The trades that `query(**selection)` finds, each with the quote before it; see `tickbus.store.asof`.
+
+        Quotes before the start are not looked for: start earlier, and leave out what comes first.
+        """
+        from tickbus.store import asof
+
+        wanted = [EventType.PRICE_UPDATE, EventType.TOP_OF_BOOK]
+        events = self.query(types=wanted, **selection).numpy()
+        return asof.quotes_at_trades(events, across_sources=across_sources)
 
     def export_parquet(
         self,

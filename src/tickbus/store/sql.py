@@ -35,28 +35,29 @@ _MOST_NAMES = 5_000
 class SqlResult:
     """The rows of a query, read once: as a stream or as a whole."""
 
-    def __init__(self, connection: Any, errors: _Errors) -> None:
+    def __init__(self, connection: Any, relation: Any, errors: _Errors) -> None:
         self._connection = connection
+        self._relation = relation
         self._errors = errors
         #: Names of the columns; empty for a statement without rows.
-        self.columns: list[str] = [column[0] for column in connection.description or ()]
+        self.columns: list[str] = list(relation.columns) if relation is not None else []
 
     def reader(self, max_rows: int = 65_536) -> Any:
         """A `pyarrow.RecordBatchReader`; close the result when it is done."""
         with self._errors:
-            return self._connection.to_arrow_reader(max_rows)
+            return self._relation.to_arrow_reader(max_rows) if self.columns else _no_rows()
 
     def arrow(self) -> Any:
         """The rows as a `pyarrow.Table`."""
         with self._errors:
-            table = self._connection.to_arrow_table()
+            table = self._relation.to_arrow_table() if self.columns else _no_rows().read_all()
         self.close()
         return table
 
     def rows(self) -> list[tuple[Any, ...]]:
         """The rows as tuples; times as datetime, which ends at microseconds."""
         with self._errors:
-            rows: list[tuple[Any, ...]] = self._connection.fetchall()
+            rows: list[tuple[Any, ...]] = self._relation.fetchall() if self.columns else []
         self.close()
         return rows
 
@@ -72,6 +73,7 @@ class SqlResult:
 
     def close(self) -> None:
         """Let go of the query. Safe to repeat."""
+        self._relation = None
         self._connection.close()
 
     def __enter__(self) -> SqlResult:
@@ -99,8 +101,7 @@ def run(
             connection.register("events", _dataset_class()(source, arguments, errors))
             for view in _VIEWS:
                 connection.execute(view)
-            connection.execute(query, parameters)
-            return SqlResult(connection, errors)
+            return SqlResult(connection, connection.sql(query, params=parameters), errors)
     except BaseException:
         connection.close()
         raise
@@ -158,10 +159,44 @@ def _dataset_class() -> Any:
             if filter is not None:
                 _narrow(arguments, names, filter, needed)
             rows = self._errors.watch(self._source.batches(**arguments))
-            reader = Columns(names, needed).batches(rows)
-            return ds.Scanner.from_batches(reader, columns=list(wanted), filter=filter)
+            return _Scan(Columns(names, needed), rows, [one for one in COLUMNS if one in wanted], filter)
 
     return EventDataset
+
+
+class _Scan:
+    """
+    One scan of the table.
+
+    Arrow's own scanner reads ahead in a thread that outlives a query with a limit, and the interpreter;
+    this one reads when it is asked.
+    """
+
+    def __init__(
+        self, columns: Columns, rows: Iterator[Batch], wanted: Sequence[str], condition: Any
+    ) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._wanted = list(wanted)
+        self._condition = condition
+        self.projected_schema = schema(wanted)
+
+    def to_reader(self) -> Any:
+        """The rows that fulfil the condition, as a `pyarrow.RecordBatchReader`."""
+        pa = _extras.pyarrow()
+        return pa.RecordBatchReader.from_batches(self.projected_schema, self._batches())
+
+    def _batches(self) -> Iterator[Any]:
+        for rows in self._rows:
+            batch = self._columns.batch(rows)
+            if self._condition is not None:
+                batch = batch.filter(self._condition)
+            yield batch.select(self._wanted)
+
+
+def _no_rows() -> Any:
+    pa = _extras.pyarrow()
+    return pa.table({}).to_reader()
 
 
 def _mentioned(condition: Any) -> set[str]:
