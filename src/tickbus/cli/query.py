@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from tickbus.store import Store
 
     with Store(args.store).sql(args.sql, **selection(args)) as result:
-        rows = _rows(result.reader())
+        rows = _rows(result.batches())
         if args.json:
             _print_json(result.columns, rows)
         elif args.csv:
@@ -77,11 +77,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(reader: Any) -> Iterator[list[Any]]:
+def _rows(batches: Iterator[Any]) -> Iterator[list[Any]]:
     """Rows as Python objects; times as text, since datetime ends at microseconds."""
     import pyarrow as pa
 
-    for batch in reader:
+    for batch in batches:
         columns = [
             (column.cast(pa.string()) if pa.types.is_timestamp(column.type) else column).to_pylist()
             for column in batch.columns

@@ -16,7 +16,7 @@ import fcntl
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -287,6 +287,8 @@ class _File:
 
     def abandon(self) -> None:
         """Leave nothing behind."""
+        with suppress(Exception):  # its fault has been raised already, or is the disk's
+            self._writer.close()
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 

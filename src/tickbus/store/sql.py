@@ -42,15 +42,15 @@ class SqlResult:
         #: Names of the columns; empty for a statement without rows.
         self.columns: list[str] = list(relation.columns) if relation is not None else []
 
-    def reader(self, max_rows: int = 65_536) -> Any:
-        """A `pyarrow.RecordBatchReader`; close the result when it is done."""
+    def batches(self, max_rows: int = 65_536) -> Iterator[Any]:
+        """The rows as `pyarrow.RecordBatch`es, as the query finds them; close the result when done."""
         with self._errors:
-            return self._relation.to_arrow_reader(max_rows) if self.columns else _no_rows()
+            yield from self._relation.to_arrow_reader(max_rows) if self.columns else ()
 
     def arrow(self) -> Any:
         """The rows as a `pyarrow.Table`."""
         with self._errors:
-            table = self._relation.to_arrow_table() if self.columns else _no_rows().read_all()
+            table = self._relation.to_arrow_table() if self.columns else _extras.pyarrow().table({})
         self.close()
         return table
 
@@ -111,10 +111,10 @@ class _Errors:
     """Turns DuckDB's errors into ours, and gives back the source's own, which DuckDB wraps in text."""
 
     def __init__(self) -> None:
-        self._duckdb = _extras.duckdb()
+        self._theirs = (_extras.duckdb().Error, _extras.pyarrow().ArrowException)
         self._of_source: TickbusError | None = None
 
-    def watch(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def watch(self, batches: Iterator[Any]) -> Iterator[Any]:
         try:
             yield from batches
         except TickbusError as error:
@@ -125,11 +125,11 @@ class _Errors:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or not isinstance(error, (self._duckdb.Error, RuntimeError)):
+        if not isinstance(error, (*self._theirs, RuntimeError, OSError)):
             return
         if self._of_source is not None:
-            raise self._of_source
-        if isinstance(error, self._duckdb.Error):
+            raise self._of_source from None
+        if isinstance(error, self._theirs):
             # What follows the empty line shows the query again.
             raise QueryError(" ".join(str(error).split("\n\n")[0].split())) from error
 
@@ -158,8 +158,10 @@ def _dataset_class() -> Any:
             arguments = dict(self._arguments)
             if filter is not None:
                 _narrow(arguments, names, filter, needed)
-            rows = self._errors.watch(self._source.batches(**arguments))
-            return _Scan(Columns(names, needed), rows, [one for one in COLUMNS if one in wanted], filter)
+            rows = self._source.batches(**arguments)
+            return _Scan(
+                Columns(names, needed), rows, [one for one in COLUMNS if one in wanted], filter, self._errors
+            )
 
     return EventDataset
 
@@ -173,10 +175,16 @@ class _Scan:
     """
 
     def __init__(
-        self, columns: Columns, rows: Iterator[Batch], wanted: Sequence[str], condition: Any
+        self,
+        columns: Columns,
+        rows: Iterator[Batch],
+        wanted: Sequence[str],
+        condition: Any,
+        errors: _Errors,
     ) -> None:
         self._columns = columns
         self._rows = rows
+        self._errors = errors
         self._wanted = list(wanted)
         self._condition = condition
         self.projected_schema = schema(wanted)
@@ -184,7 +192,8 @@ class _Scan:
     def to_reader(self) -> Any:
         """The rows that fulfil the condition, as a `pyarrow.RecordBatchReader`."""
         pa = _extras.pyarrow()
-        return pa.RecordBatchReader.from_batches(self.projected_schema, self._batches())
+        batches = self._errors.watch(self._batches())
+        return pa.RecordBatchReader.from_batches(self.projected_schema, batches)
 
     def _batches(self) -> Iterator[Any]:
         for rows in self._rows:
@@ -192,11 +201,6 @@ class _Scan:
             if self._condition is not None:
                 batch = batch.filter(self._condition)
             yield batch.select(self._wanted)
-
-
-def _no_rows() -> Any:
-    pa = _extras.pyarrow()
-    return pa.table({}).to_reader()
 
 
 def _mentioned(condition: Any) -> set[str]:
