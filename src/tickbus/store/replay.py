@@ -44,8 +44,9 @@ _BATCH = 8_192
 _SPIN_NS = 200_000
 _LONGEST_SLEEP_S = 0.05
 _PROGRESS_EVERY_S = 0.1
-#: Readers that are waited for may hold half of a lane.
-_LAG_SHARE = 2
+#: Readers that are waited for may be a quarter of a lane behind, a batch is another; the rest is for
+#: what handlers publish meanwhile.
+_LAG_SHARE = 4
 
 
 class Progress(NamedTuple):
@@ -108,8 +109,8 @@ class Replay:
         start, end, types, symbols, sources: As `Store.query`.
         speed: 1.0 is the recorded pace; None is as fast as possible.
         clock: Moved to each event before its handlers run. A `ReplayBus` has its own.
-        readers: Subscriptions the replay never runs away from: it waits while one is more than half a
-            lane behind. Others are lapped as they would be live.
+        readers: Subscriptions the replay never runs away from: it waits while one is more than a
+            quarter of a lane behind. Others are lapped as they would be live.
         progress: Called some ten times a second, in the thread that runs.
     Raises:
         QueryError, UnknownNameError: As `Store.query`; a speed that is not above 0.
@@ -141,7 +142,9 @@ class Replay:
         self._clock = bus.clock if isinstance(bus, ReplayBus) else clock
         self._one_by_one = clock is not None and self._clock is not getattr(bus, "clock", None)
         self._readers = list(readers)
-        self._lag_limit = min(lane["capacity"] for lane in bus.stats()["lanes"].values()) // _LAG_SHARE
+        capacity = min(lane["capacity"] for lane in bus.stats()["lanes"].values())
+        self._lag_limit = capacity // _LAG_SHARE
+        self._most = min(_BATCH, capacity // _LAG_SHARE) if readers else _BATCH
         self._progress = progress
         self._translate = Translator(lambda: self._store.names, bus)
         self._going = threading.Event()
@@ -197,7 +200,7 @@ class Replay:
         with self._lock:
             done = 0
             self._pace.restart()
-            while done < events and len(rows := self._rows.peek(min(_BATCH, events - done))):
+            while done < events and len(rows := self._rows.peek(min(self._most, events - done))):
                 self._publish(rows)
                 done += len(rows)
             return done
@@ -216,7 +219,7 @@ class Replay:
         with self._lock:
             self._pace.restart()
             try:
-                while not self._stopped and len(rows := self._rows.peek(_BATCH)):
+                while not self._stopped and len(rows := self._rows.peek(self._most)):
                     if not self._going.is_set():
                         self._going.wait()
                         self._pace.restart()

@@ -128,7 +128,9 @@ class _Errors:
         if not isinstance(error, (*self._theirs, RuntimeError, OSError)):
             return
         if self._of_source is not None:
-            raise self._of_source from None
+            # Not kept: its traceback leads back to the connection, which Python's collector cannot see.
+            of_source, self._of_source = self._of_source, None
+            raise of_source from None
         if isinstance(error, self._theirs):
             # What follows the empty line shows the query again.
             raise QueryError(" ".join(str(error).split("\n\n")[0].split())) from error

@@ -24,8 +24,9 @@ class Translator:
         self._names = names
         self._bus = bus
         self._numbers = {"symbol": np.zeros(1, np.int64), "source": np.zeros(1, np.int64)}
+        # Built-in types mean the same on every bus; the others are asked about.
         self._registered = np.zeros(256, bool)
-        self._registered[list(bus.types().values())] = True
+        self._registered[list(Names().types)] = True
 
     def events(self, rows: NDArray[np.void]) -> NDArray[np.void]:
         """
@@ -54,7 +55,7 @@ class Translator:
             if not self._registered[number]:
                 row = rows.get(number)
                 # A type the log has no row of: the bus says that it knows none either.
-                if row is not None:
+                if row is not None and self._bus.types().get(row.name) != number:
                     self._bus.register_type(
                         number, row.name, value=row.value, metadata=row.metadata, encoding=row.encoding
                     )
