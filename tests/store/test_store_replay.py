@@ -255,10 +255,29 @@ class TestControl:
             held = len(values)
             time.sleep(0.02)
             assert len(values) == held < 100_000
+            assert player.step(5) == 5
+            assert len(values) == held + 5
             player.resume()
             thread.join(20)
 
         assert values == list(range(100_000))
+
+    def test_is_not_moved_by_its_own_handlers(self, source):
+        """An event's handler that seeks would pull the batch away from under itself."""
+        with tb.Bus() as bus:
+            player = Replay(source, bus)
+            refused = []
+
+            @bus.on("critical.>", "risk.>")
+            def move(event):
+                for move in (player.step, lambda: player.seek(MIDNIGHT)):
+                    with pytest.raises(RuntimeError, match="cannot move it"):
+                        move()
+                    refused.append(event.value)
+
+            assert player.run().events == 7
+
+        assert refused == [19.0, 19.0]
 
     def test_stops_and_goes_on(self):
         """`stop` ends `run` after the batch at hand; running again starts there."""

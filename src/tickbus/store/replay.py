@@ -20,6 +20,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -152,6 +153,7 @@ class Replay:
         self._stopped = False
         self._pace = _Pace(speed)
         self._lock = threading.Lock()
+        self._mover = 0
         self._rows = _Rows(self._batches(self._start))
 
     def _batches(self, start: int | None) -> Iterator[NDArray[np.void]]:
@@ -183,21 +185,28 @@ class Replay:
 
     def seek(self, time: Time) -> None:
         """
-        Go on from the first event at *time*, backwards or forwards. Not while another thread runs it.
+        Go on from the first event at *time*, backwards or forwards; also while another thread runs it.
 
         Raises:
             QueryError: The time is none, or after the end.
+            RuntimeError: Called by a handler of the replay's own event.
         """
         start = to_ns(time, "time")
-        with self._lock:
+        with self._exclusive():
             self._rows = _Rows(self._batches(start))
             self._pace.restart()
             if self._clock is not None:
                 self._clock.reset(start or 0)
 
     def step(self, events: int = 1) -> int:
-        """Publish the next *events* at once, paused or not; how many there were."""
-        with self._lock:
+        """
+        Publish the next *events* at once, paused or not; how many there were.
+
+        Raises:
+            RuntimeError: Called by a handler of the replay's own event.
+            BackpressureError, StalledError: As `run`.
+        """
+        with self._exclusive():
             done = 0
             self._pace.restart()
             while done < events and len(rows := self._rows.peek(min(self._most, events - done))):
@@ -214,31 +223,50 @@ class Replay:
                 running again goes on with it.
         """
         self._stopped = False
+        self._pace.restart()
         began = reported = time.monotonic()
         before_s = self.summary.elapsed_s
-        with self._lock:
-            self._pace.restart()
-            try:
-                while not self._stopped and len(rows := self._rows.peek(self._most)):
-                    if not self._going.is_set():
-                        self._going.wait()
-                        self._pace.restart()
-                        continue
-                    due = self._pace.due(rows, self._rows.now_ns)
-                    if due == 0 or not self._readers_follow():
-                        continue
-                    if self._speed is not None:
-                        self.summary.was_late(self._pace.late_ns)
-                    self._publish(rows[:due])
-                    self.summary.elapsed_s = before_s + time.monotonic() - began
-                    if self._progress and time.monotonic() - reported >= _PROGRESS_EVERY_S:
-                        reported = time.monotonic()
-                        self._report()
-            finally:
-                self.summary.elapsed_s = before_s + time.monotonic() - began
-            if self._progress:
-                self._report()
+        try:
+            while not self._stopped:
+                if not self._going.is_set():
+                    self._going.wait()
+                    self._pace.restart()
+                    continue
+                with self._exclusive():
+                    if not self._go_on():
+                        break
+                if self._progress and time.monotonic() - reported >= _PROGRESS_EVERY_S:
+                    reported = time.monotonic()
+                    self.summary.elapsed_s = before_s + reported - began
+                    self._report()
+        finally:
+            self.summary.elapsed_s = before_s + time.monotonic() - began
+        self._report()
         return self.summary
+
+    def _go_on(self) -> bool:
+        """Publish what is due of the batch at hand, or sleep a little; False at the end of the log."""
+        rows = self._rows.peek(self._most)
+        if not len(rows):
+            return False
+        due = self._pace.due(rows, self._rows.now_ns)
+        if due and self._readers_follow():
+            if self._speed is not None:
+                self.summary.was_late(self._pace.late_ns)
+            self._publish(rows[:due])
+        return True
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One thread at a time moves the replay, and no handler of its own events."""
+        if self._mover == threading.get_ident():
+            raise RuntimeError("a handler of a replay cannot move it; it may pause or stop it")
+        with self._lock:
+            self._mover = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._mover = 0
 
     def _report(self) -> None:
         if self._progress:
