@@ -12,7 +12,7 @@ from store_logs import MIDNIGHT, logs
 
 import tickbus as tb
 from tickbus.errors import MissingExtraError, QueryError, StoreError, UnknownNameError
-from tickbus.store import Names, Store, TypeMeaning
+from tickbus.store import MemorySource, Names, Store, TypeMeaning
 from tickbus.store.decode import FIELDS, Decoder
 from tickbus.store.times import to_ns, to_text
 
@@ -127,6 +127,27 @@ class TestNames:
         assert names.symbol(int(events["symbol"][0])) == "BTC-USDT"
         assert names.source(int(events["source"][0])) == "binance"
         assert names.type(20) == "depth_update"
+
+    def test_that_come_while_a_query_reads_are_found(self, source):
+        """A log that is being written may name a symbol after the query has begun."""
+
+        class Growing(MemorySource):
+            known = Names({1: "BTC-USDT"}, {1: "binance"})
+
+            def batches(self, *arguments, max_rows, **selection):
+                yield from super().batches(*arguments, **selection, max_rows=1)
+
+            @property
+            def names(self):
+                return self.known
+
+        log = Growing(np.concatenate([batch.events for batch in source.batches()]))
+        texts = []
+        for batch in Store(log).query().reader(["symbol", "source"]):
+            texts += batch.column("symbol").to_pylist()
+            Growing.known = source.names
+
+        assert texts == ["BTC-USDT"] * 3 + ["ETH-USDT"] * 2 + ["BTC-USDT"] * 2
 
     def test_missing_are_told_as_numbers(self):
         """A number without a name is shown, not hidden."""

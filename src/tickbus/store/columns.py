@@ -12,7 +12,7 @@ zone, since DuckDB cuts times with one down to microseconds; it is UTC all the s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ LOGGED = (
     "ts", "event_type", "type", "priority", "source", "symbol", "value", "metadata", "lane", "sequence",
 )  # fmt: skip
 COLUMNS = (*LOGGED, *FIELDS)
+#: Fields of an event that are numbers of names.
+_NAMED = ("event_type", "source", "symbol")
 
 
 def schema(columns: Collection[str] = COLUMNS) -> Any:
@@ -55,12 +57,18 @@ def schema(columns: Collection[str] = COLUMNS) -> Any:
 
 
 class Columns:
-    """Turns batches of one log into record batches of *columns*."""
+    """
+    Turns batches of one log into record batches of *columns*.
 
-    def __init__(self, names: Names, columns: Collection[str] = COLUMNS) -> None:
+    Args:
+        names: Asked again when a number turns up that had no name before: a log may be growing.
+    """
+
+    def __init__(self, names: Callable[[], Names], columns: Collection[str] = COLUMNS) -> None:
         self._pa = _extras.pyarrow()
-        self._names = names
-        self._decoder = Decoder(names.types)
+        self._ask = names
+        self._names = names()
+        self._decoder = Decoder(self._names.types)
         self.schema = schema(columns)
 
     def batch(self, rows: Batch) -> Any:
@@ -70,6 +78,7 @@ class Columns:
         Raises:
             InvalidEventError: A timestamp after the year 2262, where timestamp[ns] ends.
         """
+        self._learn(rows)
         # The native copy: a field a column, in one walk over the rows.
         raw = self._pa.record_batch(arrow.columns(np.ascontiguousarray(rows.events)))
         return self._pa.record_batch(
@@ -95,6 +104,12 @@ class Columns:
         if name in ("source", "symbol"):
             return self._named(raw.column(name), getattr(self._names, name))
         return raw.column(name)
+
+    def _learn(self, rows: Batch) -> None:
+        """Ask for the names again if a number of these rows has none."""
+        if not all(self._names.knows(column, rows.events[column]) for column in _NAMED):
+            self._names = self._ask()
+            self._decoder = Decoder(self._names.types)
 
     def _where(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> Any:
         """The values, null where not valid; the memory as it is, which `pyarrow.array` would copy."""

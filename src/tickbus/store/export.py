@@ -230,7 +230,7 @@ class _File:
         self._temporary = self.path.with_name(self.path.name + ".tmp")
         self._source = source
         self._group_rows = group_rows
-        self._columns = Columns(source.names, columns)
+        self._columns = Columns(lambda: source.names, columns)
         self._digest = Digest()
         self._groups: list[tuple[int, int, list[int]]] = []
         self._pending: list[Batch] = []

@@ -82,6 +82,19 @@ class Names:
         row = self.types.get(number)
         return row.name if row else f"#{number}"
 
+    def knows(self, column: str, numbers: NDArray[np.unsignedinteger]) -> bool:
+        """Whether all *numbers* of the events' field *column* have a name."""
+        if column == "event_type":
+            known = np.zeros(256, bool)
+            known[list(self.types)] = True
+            return bool(known[numbers].all())
+        texts = self.symbols if column == "symbol" else self.sources
+        # Numbers are given out in order, so the greatest tells; else each is looked up.
+        greatest = int(numbers.max(initial=0))
+        if len(texts) >= greatest and max(texts, default=0) == len(texts):
+            return True
+        return set(np.unique(numbers).tolist()) <= {0, *texts}
+
     def symbol_numbers(self, wanted: Iterable[str | int] | str | int | None) -> frozenset[int] | None:
         """Numbers of symbols given as texts or numbers; None is all."""
         return _numbers("symbol", wanted, {text: n for n, text in self.symbols.items()}, {"": 0})

@@ -76,7 +76,7 @@ class Query:
 
     def reader(self, columns: Sequence[str] = COLUMNS) -> Any:
         """The table `events` (columns.py) as a `pyarrow.RecordBatchReader`, made as it is read."""
-        return Columns(self.names, columns).batches(self.batches())
+        return Columns(lambda: self._source.names, columns).batches(self.batches())
 
     def arrow(self, columns: Sequence[str] = COLUMNS) -> Any:
         """The table `events` as a `pyarrow.Table`."""

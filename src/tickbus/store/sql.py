@@ -162,7 +162,11 @@ def _dataset_class() -> Any:
                 _narrow(arguments, names, filter, needed)
             rows = self._source.batches(**arguments)
             return _Scan(
-                Columns(names, needed), rows, [one for one in COLUMNS if one in wanted], filter, self._errors
+                Columns(lambda: self._source.names, needed),
+                rows,
+                [one for one in COLUMNS if one in wanted],
+                filter,
+                self._errors,
             )
 
     return EventDataset
