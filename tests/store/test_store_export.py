@@ -200,6 +200,29 @@ class TestFaults:
 
         assert files(tmp_path) == before
 
+    def test_cannot_reorder_the_steps(self, source, tmp_path, monkeypatch):
+        """Content on the disk before the name, the name on the disk before the export returns."""
+        steps = []
+
+        def watch(call, step):
+            real = getattr(os, call)
+
+            def watched(*arguments):
+                steps.append(step(*arguments))
+                return real(*arguments)
+
+            monkeypatch.setattr(os, call, watched)
+
+        watch(
+            "fsync",
+            lambda descriptor: f"fsync {os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}'))}",
+        )
+        watch("replace", lambda old, new: f"rename to {new.name}")
+        Store(source).export_parquet(tmp_path, start=MIDNIGHT)
+
+        day = "2026-08-09.parquet"
+        assert steps == [f"fsync {day}.tmp", f"rename to {day}", f"fsync {tmp_path.name}"]
+
     def test_of_the_source_leave_no_half_file(self, source, tmp_path):
         """A log that cannot be read to its end is not half exported."""
 

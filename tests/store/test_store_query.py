@@ -116,13 +116,13 @@ class TestNames:
         with pytest.raises(UnknownNameError, match=message):
             store.query(**selection)
 
-    def test_of_a_bus_are_those_in_the_rows(self, bus):
+    def test_of_a_bus_are_those_in_the_rows(self, named_bus):
         """A session read from a bus becomes a log with names."""
-        reader = bus.subscribe("market.>")
-        bus.register_type(20, "depth_update")
-        bus.publish(0, "BTC-USDT", 1.0, source="binance")
+        reader = named_bus.subscribe("market.>")
+        named_bus.register_type(20, "depth_update")
+        named_bus.publish(0, "BTC-USDT", 1.0, source="binance")
 
-        names = Names.of_bus(bus, events := reader.read_batch())
+        names = Names.of_bus(named_bus, events := reader.read_batch())
 
         assert names.symbol(int(events["symbol"][0])) == "BTC-USDT"
         assert names.source(int(events["source"][0])) == "binance"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from store_logs import MIDNIGHT, NAMES, logs, rows
 
 import tickbus as tb
-from tickbus.errors import BackpressureError, QueryError, TypeTakenError, UnknownNameError
+from tickbus.errors import BackpressureError, InvalidEventError, QueryError, TypeTakenError, UnknownNameError
 from tickbus.store import (
     MemorySource,
     Names,
@@ -80,15 +80,19 @@ class TestEvents:
     @given(logs())
     def test_are_the_same_every_time(self, log):
         """Two replays are byte-identical, whatever the batches."""
+        # Private buses of a process share their types, so none is registered.
         parts = [batch.events for batch in log.batches()]
         events = np.concatenate(parts) if parts else np.empty(0, tb.EVENT_DTYPE)
-        named = MemorySource(events, Names(NAMES.symbols, NAMES.sources, {200: TypeMeaning(200, "ours")}))
+        events["event_type"][events["event_type"] == 200] = (
+            128  # private buses of a process share their types
+        )
+        known = MemorySource(events, NAMES)
         streams = []
         for _ in range(2):
             with tb.Bus() as bus:
                 seen = []
                 bus.on(">")(lambda event, seen=seen: seen.append(event.bytes()))
-                replay(named, bus)
+                replay(known, bus)
             streams.append(b"".join(seen))
 
         assert streams[0] == streams[1]
@@ -115,24 +119,30 @@ class TestEvents:
         assert seen == expected_of(source, **selection)
         assert len(seen) == 1
 
-    def test_bring_their_types(self):
+    def test_bring_their_types(self, named_bus):
         """A type that the log registered is registered on the bus, with its meaning."""
         names = Names(types={24: TypeMeaning(24, "print", "price", "size", "signed_quantity")})
         log = MemorySource(rows([(MIDNIGHT, 24, 1, 0, 0, 9.5, np.float64(-2).view(np.uint64))]), names)
-        with tb.Bus() as bus:
-            found = []
-            bus.on(">")(lambda event: found.append((event.type_name, event.price, event.side)))
-            replay(log, bus)
+        found = []
+        named_bus.on(">")(lambda event: found.append((event.type_name, event.price, event.side)))
 
-        assert found == [("print", 9.5, -1)]
+        replay(log, named_bus)
+        replay(log, named_bus)
 
-    def test_of_a_type_that_means_something_else_are_refused(self):
+        assert found == [("print", 9.5, -1)] * 2
+
+    def test_of_a_type_that_means_something_else_are_refused(self, named_bus):
         """Rather than told under a wrong name."""
         log = MemorySource(rows([(1, 22, 1, 0, 0, 1.0, 0)]), Names(types={22: TypeMeaning(22, "theirs")}))
-        with tb.Bus() as bus:
-            bus.register_type(22, "ours_too")
-            with pytest.raises(TypeTakenError):
-                replay(log, bus)
+        named_bus.register_type(22, "ours_too")
+
+        with pytest.raises(TypeTakenError):
+            replay(log, named_bus)
+
+    def test_of_a_type_without_a_row_are_refused(self, named_bus):
+        """As the bus refuses any event of a type that nobody has registered."""
+        with pytest.raises(InvalidEventError, match="event_type"):
+            replay(MemorySource(rows([(1, 23, 1, 0, 0, 1.0, 0)])), named_bus)
 
     def test_wait_for_readers_that_are_named(self):
         """As fast as possible, but never faster than a reader that must see everything."""
