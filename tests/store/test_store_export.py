@@ -5,6 +5,9 @@ import json
 import os
 import signal
 import stat
+import time
+from pathlib import Path
+from random import Random
 
 import numpy as np
 import polars
@@ -213,10 +216,7 @@ class TestFaults:
 
             monkeypatch.setattr(os, call, watched)
 
-        watch(
-            "fsync",
-            lambda descriptor: f"fsync {os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}'))}",
-        )
+        watch("fsync", lambda number: f"fsync {Path(os.readlink(f'/proc/self/fd/{number}')).name}")
         watch("replace", lambda old, new: f"rename to {new.name}")
         Store(source).export_parquet(tmp_path, start=MIDNIGHT)
 
@@ -272,6 +272,25 @@ class TestFaults:
         log = MemorySource(rows([(MIDNIGHT, 0, 1, 1, 1, 1.0, 0)]), NAMES)
         Store(log).export_parquet(tmp_path)
         assert files(tmp_path) == ["2026-08-09.parquet"]
+
+    @pytest.mark.slow
+    def test_killed_at_any_instant_is_finished_by_the_next(self, tmp_path, python, stress):
+        """Days that are there are whole and are kept; the others are written; nothing else is left."""
+        random = Random(7)
+        log = five_days()
+        for number in range(8 * stress):
+            folder = tmp_path / str(number)
+            export = python(FIVE_DAYS, folder)
+            assert export.stdout.readline() == "begins\n"
+            time.sleep(random.uniform(0, 1.0))
+            export.send_signal(signal.SIGKILL)
+            export.wait()
+            days = sorted(path.name for path in folder.glob("*.parquet"))
+
+            assert Store(log).export_parquet(folder).kept == days
+            ParquetSource(folder).verify()
+            assert everything(ParquetSource(folder)) == everything(log)
+            assert len(files(folder)) == 5
 
     def test_in_a_file_are_told_with_its_name(self, source, tmp_path):
         """A cut-off, foreign or changed file is damage, not an empty day."""
@@ -337,6 +356,30 @@ class TestRefusals:
             Store(far).export_parquet(tmp_path)
         assert files(tmp_path) == []
 
+
+def five_days():
+    exec(FIVE_DAYS_LOG, made := {})
+    return made["log"]
+
+
+FIVE_DAYS_LOG = """
+import sys
+import numpy as np
+import tickbus as tb
+from tickbus.store import MemorySource, Store
+
+events = np.zeros(60_000, tb.EVENT_DTYPE)
+events["timestamp"] = 1_786_233_600 * 10**9 + np.arange(60_000, dtype=np.uint64) * np.uint64(6 * 10**9)
+events["value"] = np.arange(60_000) % 1000
+log = MemorySource(events)
+"""
+FIVE_DAYS = (
+    FIVE_DAYS_LOG
+    + """
+print("begins", flush=True)
+Store(log).export_parquet(sys.argv[1])
+"""
+)
 
 #: Writes a day for ever: says so once its temporary file is there.
 KILLED = """
