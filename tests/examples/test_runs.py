@@ -27,6 +27,14 @@ OUTPUT = {
         "later: market.price_update.binance.BTC-USDT 64000.0\n"
         "ledger: {'published': 1, 'delivered': 1, 'filtered': 0, 'missed': 0, 'pending': 0}\n"
     ),
+    "replay_session.py": (
+        "1 s: buy at 64010.0\n3 s: buy at 64020.0\n"
+        "orders: [64010.0, 64020.0]\n"
+        "again, from 3 s on:\n3 s: buy at 64020.0\n"
+        "1 s: buy at 64010.0\n3 s: buy at 64020.0\n"
+        "1 s: buy at 64010.0\n3 s: buy at 64020.0\n"
+        "4 prices, 2 orders, the same as recorded\n"
+    ),
     "two_processes.py": "the strategy saw 62900.0\nthe desk saw stop_loss_triggered at 62900.0\n",
 }
 

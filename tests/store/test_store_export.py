@@ -153,6 +153,15 @@ class TestAgain:
         assert (done.kept, done.written) == (["2026-08-08.parquet"], ["2026-08-09.parquet"])
         assert everything(ParquetSource(tmp_path)) == everything(source)
 
+    def test_is_told_to_who_has_the_folder_open(self, source, tmp_path):
+        """A reader that knows a file's row groups does not read another's by them."""
+        Store(part_of(source, slice(0, 5))).export_parquet(tmp_path)
+        opened = ParquetSource(tmp_path)
+        Store(source).export_parquet(tmp_path)
+
+        with pytest.raises(StoreError, match=r"2026-08-09\.parquet has been exported anew"):
+            list(opened.batches())
+
     def test_keeps_what_the_log_has_dropped(self, source, tmp_path):
         """Days that the log no longer has, or has less of, stay as they were exported."""
         Store(source).export_parquet(tmp_path)

@@ -18,7 +18,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tickbus.cli.query import add_selection, selection
@@ -60,12 +60,14 @@ def run(args: argparse.Namespace) -> int:
     from tickbus.store import Replay, Store
 
     store = Store(args.store)
-    with Bus(args.bus) as bus, _shown() as show:
+    with Bus(args.bus) as bus, ExitStack() as shown:
+        show = shown.enter_context(_shown())
         player = Replay(store, bus, speed=args.speed, progress=show, **selection(args))
         time.sleep(args.wait)
         try:
             player.run()
         finally:
+            shown.close()
             # Also after Ctrl-C or a refusal: what has been published has been published.
             print(json.dumps(player.summary.as_dict()) if args.json else _text(player.summary))
     return 0

@@ -35,6 +35,7 @@ Run = tuple[int, int, int]
 
 VERSION = "1"
 _PREFIX = "tickbus."
+_DIGEST = b"tickbus.digest"
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\.parquet")
 _READ = ("ts", "event_type", "priority", "source", "symbol", "value", "metadata", "lane", "sequence")
 
@@ -139,6 +140,8 @@ class DayFile:
         """The rows of these row groups, with the numbers that *names* gives their texts."""
         read = _Reader(names)
         with self._open() as file:
+            if (file.metadata.metadata or {}).get(_DIGEST) != self.footer.digest.encode():
+                raise StoreError(f"{self.path} has been exported anew; open the folder again")
             try:
                 for table in file.iter_batches(max_rows, groups, columns=list(_READ), use_threads=False):
                     yield read.batch(table)
