@@ -14,12 +14,16 @@ import polars
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from store_logs import MIDNIGHT, NAMES, everything, logs, rows
 
 import tickbus as tb
 from tickbus.errors import InvalidEventError, QueryError, StoreError
 from tickbus.store import MemorySource, Names, ParquetSource, Store, TypeMeaning
 from tickbus.store.times import DAY_NS
+
+#: The days around midnight, or none.
+days = st.sampled_from([None, MIDNIGHT - 5, MIDNIGHT, MIDNIGHT + 5])
 
 
 def part_of(source, keep):
@@ -134,6 +138,30 @@ class TestContent:
 
 
 class TestAgain:
+    @settings(max_examples=40)
+    @given(
+        log=logs(),
+        rounds=st.lists(
+            st.tuples(st.lists(st.integers(0, 15), min_size=3, max_size=3), days, days), max_size=3
+        ),
+    )
+    def test_ends_with_the_log_whatever_came_before(self, log, rounds, tmp_path_factory):
+        """Exports of any days, while each lane grew: the last one has all, and nothing twice."""
+        if not len(log):
+            return
+        folder = tmp_path_factory.mktemp("export")
+        _, lanes, sequences = (np.concatenate(arrays) for arrays in zip(*log.batches(), strict=True))
+        lengths = np.zeros(3, np.uint64)
+        for grown, start, end in rounds:
+            lengths += np.array(grown, np.uint64)
+            so_far = part_of(log, sequences < lengths[lanes])
+            if start is None or end is None or start <= end:
+                Store(so_far).export_parquet(folder, start=start, end=end)
+
+        Store(log).export_parquet(folder)
+
+        assert everything(ParquetSource(folder)) == everything(log)
+
     def test_writes_nothing_that_is_there(self, source, tmp_path):
         """The same log exported twice leaves the files alone."""
         first = Store(source).export_parquet(tmp_path)
@@ -184,6 +212,8 @@ class TestAgain:
         done = Store(source).export_parquet(tmp_path, start=MIDNIGHT + 50, end=MIDNIGHT + 55)
 
         assert (done.written, done.rows) == (["2026-08-09.parquet"], 4)
+        late = MemorySource(rows((MIDNIGHT + at, 0, 1, 1, 1, 1.0, 0) for at in (1, -1)), NAMES)
+        assert Store(late).export_parquet(tmp_path / "late", end=MIDNIGHT).written == []
         assert Store(source).export_parquet(tmp_path, end=MIDNIGHT).written == ["2026-08-08.parquet"]
 
     def test_refuses_another_log(self, source, tmp_path):

@@ -65,7 +65,7 @@ def export_parquet(
     Write the log, or the days from *start* to *end*, into *directory*; made if need be.
 
     Args:
-        start, end: As `Store.query`; rounded outwards to whole days, UTC.
+        start, end: As `Store.query`; rounded outwards to whole days, UTC, of the log's clock.
         decoded: Also the columns price, quantity, side, bid, ask and sizes, for other readers.
         group_rows: Rows of a row group, 131,072 to 1,048,576.
         progress: Called with a file's name and the rows of it that are written, now and then.
@@ -79,9 +79,11 @@ def export_parquet(
     check_range(start_ns, end_ns)
     if group_rows not in _GROUPS:
         raise QueryError(f"group_rows={group_rows} is not within {_GROUPS.start} to {_GROUPS.stop - 1}")
-    start_ns = None if start_ns is None else start_ns - start_ns % DAY_NS
-    end_ns = None if end_ns is None else end_ns + -end_ns % DAY_NS
-    days = _Days(source, start_ns, end_ns)
+    days = _Days(
+        source,
+        0 if start_ns is None else start_ns // DAY_NS,
+        None if end_ns is None else -(-end_ns // DAY_NS),
+    )
     folder = Path(directory)
     try:
         with _locked(folder):
@@ -104,22 +106,32 @@ def _name(day: int) -> str:
 
 
 class _Days:
-    """The source's rows by day of the log's clock."""
+    """
+    The source's rows by day of the log's clock, from day *first* to before day *end*.
 
-    def __init__(self, source: EventSource, start_ns: int | None, end_ns: int | None) -> None:
+    The source is read from its beginning: a clock that starts later would put an event that came late
+    into another day, and into two when the days around it are exported by themselves.
+    """
+
+    def __init__(self, source: EventSource, first: int, end: int | None) -> None:
         self._source = source
-        self._range = (start_ns, end_ns)
+        self._first = first
+        self._end = end
 
     def __iter__(self) -> Iterator[tuple[int, Batch]]:
         clock = np.uint64(0)
-        for batch in self._source.batches(*self._range):
+        for batch in self._source.batches():
             clocks = np.maximum.accumulate(batch.events["timestamp"])
             clocks = np.maximum(clocks, clock)
             clock = clocks[-1]
             days: NDArray[np.uint64] = clocks // np.uint64(DAY_NS)
             borders = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
             for first, last in itertools.pairwise(borders):
-                yield int(days[first]), batch.take(slice(first, last))
+                day = int(days[first])
+                if self._end is not None and day >= self._end:
+                    return
+                if day >= self._first:
+                    yield day, batch.take(slice(first, last))
 
     def survey(self) -> dict[int, dict[int, Run]]:
         """The sequences of each lane by day."""
