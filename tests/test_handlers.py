@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tickbus as tb
+from tickbus import _report
 from tickbus.errors import BusClosedError
 
 MARKET, TRADING, RISK = tb.EventType.PRICE_UPDATE, tb.EventType.ORDER_PLACED, tb.EventType.DRAWDOWN_ALERT
@@ -202,6 +203,30 @@ class TestRaising:
         assert "61837.5" in record.getMessage()
         assert record.exc_info[0] is ZeroDivisionError
         assert [1, 0] == [one["errors"] for one in bus.stats()["handlers"]]
+
+    def test_again_and_again_is_logged_ten_times_a_second_and_counted_always(self, bus, caplog, monkeypatch):
+        """The log says how many it left out; one handler's errors use up no other's lines."""
+        seconds = iter([100.0] * 25 + [100.5] + [101.0])
+        monkeypatch.setattr(_report.time, "monotonic", lambda: next(seconds))
+
+        @bus.on("market.>")
+        def broken(event):
+            raise ZeroDivisionError
+
+        @bus.on("risk.>")
+        def broken_too(event):
+            raise ZeroDivisionError
+
+        for _ in range(25):
+            bus.publish(MARKET, "BTC-USDT", 1.0)
+        bus.publish(RISK, "BTC-USDT", 1.0)
+        bus.publish(MARKET, "BTC-USDT", 1.0)
+
+        lines = [record.getMessage() for record in caplog.records]
+        assert 10 + 1 + 1 == len(lines)
+        assert "broken_too" in lines[10]
+        assert "15 errors before this one were not logged" in lines[11]
+        assert [26, 1] == [one["errors"] for one in bus.stats()["handlers"]]
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
     def test_what_ends_the_program_propagates(self, bus, error):

@@ -225,6 +225,7 @@ class MissingExtraError(TickbusError, ImportError):
     """A feature needs a library that an extra installs; the message names the extra."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an extra: pip install 'tickbus[{extra}]'")
+        checkout = f"in a checkout: pip install -e '.[{extra}]'"
+        super().__init__(f"{feature} needs an extra: pip install 'tickbus[{extra}]' ({checkout})")
         self.feature = feature
         self.extra = extra
