@@ -114,4 +114,6 @@ def _client() -> ModuleType:
         import questdb
     except ModuleNotFoundError as error:
         raise MissingExtraError("the sink questdb (questdb)", "questdb") from error
-    return questdb
+    # Without the package it has no type here; with it, it has.
+    client: ModuleType = questdb
+    return client
