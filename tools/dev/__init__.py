@@ -9,5 +9,6 @@ They run before anything is installed, so nothing here may import a third-party 
 - :mod:`dev.steps`: run commands one after the other, say what runs, sum up
 - :mod:`dev.checks`: the commands that check the code, in the order of ``./dev test``
 - :mod:`dev.tasks`: one function per task
+- :mod:`dev.coverage`: which lines the tests reach, and whether the docs account for the others
 - :mod:`dev.taxonomy_table`: the table of event types in the docs
 """

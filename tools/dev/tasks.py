@@ -10,6 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 
 from dev import checks, extension, taxonomy_table, virtualenv
+from dev import coverage as measured
 from dev.machine import ROOT, SetupError, require_build_tools, require_nightly_rust
 from dev.steps import Step, hand_over, run, run_all, say
 from dev.virtualenv import PYTHON, tool
@@ -133,16 +134,18 @@ def soak(arguments: list[str]) -> int:
 
 
 def coverage(arguments: list[str]) -> int:
-    """Which lines the tests reach: Python, and the core where cargo-llvm-cov is installed."""
+    """Which lines the tests reach, Python and Rust, against what docs/coverage.md accounts for."""
     _no(arguments, "coverage")
+    require_build_tools()
+    measured.llvm_tools()
     _ready("demo", "dev")
-    command = [str(PYTHON), "-m", "pytest", "-m", "not soak", "--cov", "--cov-report=term-missing"]
-    steps = [Step("pytest", command)]
-    if shutil.which("cargo-llvm-cov"):
-        steps.append(Step("core", ["cargo", "llvm-cov", "--package", "tickbus-core"]))
-    else:
-        say("the core is left out: cargo install cargo-llvm-cov, rustup component add llvm-tools")
-    return run_all(steps)
+    return run_all(
+        [
+            Step("core's tests", action=measured.core_tests),
+            Step("python's tests", action=measured.python_tests),
+            Step("judgement", action=measured.judge),
+        ]
+    )
 
 
 def docs(arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ use crate::lane::layout::{COUNTS, Layout, MAX_NAME, NAME_CELLS, SOURCES, SYMBOLS
 use crate::lane::memory::{Cells, Memory};
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::{AdminLock, LockTimeout};
-use crate::taxonomy::{ALL_ENCODINGS, Category, Encoding, TABLE};
+use crate::taxonomy::{ALL_ENCODINGS, Encoding, TABLE};
 use crate::text;
 use crate::topic::{self, NameError};
 use std::collections::HashMap;
@@ -171,11 +171,6 @@ impl BusNames {
         Ok(self.sources.intern(name, &self.lock)? as u16)
     }
 
-    /// Number of an existing symbol.
-    pub fn find_symbol(&self, name: &str) -> Option<u32> {
-        self.symbols.number(name)
-    }
-
     pub fn symbol_text(&self, number: u32) -> Option<Arc<str>> {
         self.symbols.name(number)
     }
@@ -260,20 +255,6 @@ impl BusNames {
         let code = ALL_ENCODINGS.iter().position(|e| *e == row.encoding).expect("listed") + 1;
         cells[0].store(code as u64, Ordering::Release);
         Ok(())
-    }
-
-    /// `category.type.source.symbol` of an event; `-` where a level has no name.
-    pub fn topic(&self, event: &crate::Event) -> String {
-        let name = self.type_row(event.event_type).map(|row| row.name);
-        let source = self.source_text(event.source);
-        let symbol = self.symbol_text(event.symbol);
-        format!(
-            "{}.{}.{}.{}",
-            Category::of(event.event_type).name(),
-            name.as_deref().unwrap_or("-"),
-            source.as_deref().unwrap_or("-"),
-            symbol.as_deref().unwrap_or("-"),
-        )
     }
 }
 
