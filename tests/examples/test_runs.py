@@ -35,6 +35,12 @@ OUTPUT = {
         "1 s: buy at 64010.0\n3 s: buy at 64020.0\n"
         "4 prices, 2 orders, the same as recorded\n"
     ),
+    "keep_events.py": (
+        "risk.drawdown_alert.desk.BTC-USDT 0.04\n"
+        "market.price_update.binance.BTC-USDT 64000.0\n"
+        "market.price_update.binance.BTC-USDT 61500.0\n"
+        "missed: 0\n"
+    ),
     "two_processes.py": "the strategy saw 62900.0\nthe desk saw stop_loss_triggered at 62900.0\n",
 }
 
