@@ -5,10 +5,12 @@ import random
 import pytest
 
 from tickbus.bench import exchange
+from tickbus.bench.jobs import journal
 from tickbus.bench.jobs.support import check_dispatch
 from tickbus.bench.model import BehaviourError
 from tickbus.bench.peers import DISPATCHERS, PROCESS_TRANSPORTS, THREAD_TRANSPORTS
 from tickbus.bench.peers.contract import installed
+from tickbus.bench.peers.durable import LOGS
 from tickbus.bench.peers.simple_queue import SimpleQueueTransport
 
 
@@ -109,3 +111,20 @@ class TestCheck:
 
         with pytest.raises(OSError, match="cannot open"):
             exchange.check(lambda: Unreadable(0), exchange.reader_thread, 10)
+
+
+class TestDurableLogs:
+    @pytest.mark.parametrize("kind", LOGS, ids=lambda kind: kind.name)
+    @pytest.mark.parametrize("rows", [1, 1_024])
+    def test_keep_what_they_committed_and_begin_anew(self, kind, rows, tmp_path):
+        """The check the benchmark makes; what was committed before a sample is not counted in it."""
+        need(kind.requires)
+        log = kind(tmp_path)
+
+        for commits in (3, 2):
+            log.begin()
+            for _ in range(commits):
+                log.commit(journal.rows_of(journal.RISK, rows))
+            assert commits * rows == log.count()
+
+        log.close()

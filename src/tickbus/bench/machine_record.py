@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = (
-    "tickbus", "numpy", "blinker", "pyee", "psygnal", "nautilus_trader", "pyzmq", "iceoryx2", "hdrhistogram",
+    "tickbus", "numpy", "blinker", "pyee", "psygnal", "nautilus_trader", "pyzmq", "iceoryx2", "lmdb",
+    "hdrhistogram",
 )  # fmt: skip
 
 

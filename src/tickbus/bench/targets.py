@@ -22,6 +22,7 @@ DICT_BUILT = "dict of lists, built"
 MACHINE = "floor: machine"
 EVENTFD = "floor: eventfd"
 XADD = "floor: xadd"
+FDATASYNC = "floor: fdatasync"
 
 
 class Verdict(Enum):
@@ -106,6 +107,13 @@ TARGETS: tuple[Target, ...] = (
     Target("growth.handlers_unmatched", subject="tickbus, 1000", versus="tickbus, 1", at_most=1.15),
     # Linear: each of a thousand handlers that match costs what it costs a C loop over them.
     Target("growth.handlers_matched", subject="tickbus, 1000", versus="floor: C, 1000", at_most=1.3),
+    Target("journal.batches", at_least=3e6),
+    Target("journal.batches", versus="preallocated file", at_least=1.2),
+    Target("journal.one", versus=FDATASYNC, at_most=1.3),
+    Target("journal.written", at_least=10e6),
+    Target("journal.publish", versus="tickbus, no journal", at_most=1.1),
+    Target("journal.critical", at_most=1_000.0),
+    Target("journal.reopen", at_most=0.3e9),
 )
 
 #: Units in which the absolute targets are stated, for the report.

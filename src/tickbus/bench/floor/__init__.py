@@ -66,7 +66,7 @@ def _compiled(source: str, suffix: str, flags: list[str]) -> Path:
         raise NoFloorError(f"no C compiler: {' '.join(compiler) or 'CC is empty'}")
     command = [*compiler, "-O3", "-march=native", *flags]
     key = hashlib.sha256(repr((text, command, sys.version)).encode()).hexdigest()[:16]
-    folder = _cache_folder()
+    folder = cache_folder()
     target = folder / f"{Path(source).stem}-{key}{suffix}"
     if not target.exists():
         copy = folder / f"{target.name}.{os.getpid()}.c"
@@ -83,7 +83,8 @@ def _compiled(source: str, suffix: str, flags: list[str]) -> Path:
     return target
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where benchmarks keep what they compile, and the files they measure."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "tickbus" / "bench"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tickbus.bench.jobs import batch, core, dispatch, drain, growth, priority, processes, publish, threads
+from tickbus.bench.jobs import (
+    batch,
+    core,
+    dispatch,
+    drain,
+    growth,
+    journal,
+    priority,
+    processes,
+    publish,
+    threads,
+)
 from tickbus.bench.model import Absent, Case, Options
 
 
@@ -33,4 +44,5 @@ JOBS: tuple[Job, ...] = (
     Job("threads", "one thread to another, one event at a time", threads.cases),
     Job("processes", "one process to another, one event at a time", processes.cases),
     Job("priority", "critical events behind a full backlog of high and normal", priority.cases),
+    Job("journal", "events kept on the device, one by one and 1,024 at a time", journal.cases),
 )
