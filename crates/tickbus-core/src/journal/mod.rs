@@ -13,12 +13,14 @@
 //! - [`packed`], [`columns`], [`planes`]: the same, a tenth of the size
 //! - [`index`]: what a block of events can contain
 //! - [`query`]: the events of a time, of types, symbols and sources
+//! - [`catalog`]: the parts of a directory, whatever their form
 //! - [`draft`], [`opened`]: a segment while it is written, and while it is read
 //! - [`folder`]: the file operations, and names
 //! - [`fault`]: what can be wrong with a segment
 //!
 //! `docs/parts/journal.md` says what is promised.
 
+pub mod catalog;
 pub mod columns;
 pub mod committer;
 pub mod dictionary;
