@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// How often to begin again when parts change their form under the reader.
 const TRIES: u32 = 10;
 
+/// Takes a record of some kind.
+type Tell<'a> = dyn FnMut(u32, &[u8]) -> Result<(), JournalError> + 'a;
+
 /// Tells every name record of a journal, and maybe others, oldest first; some come twice.
 pub(super) struct NameReader {
     disk: Arc<FsDisk>,
@@ -31,11 +34,7 @@ impl NameReader {
     ///
     /// # Errors
     /// What `tell` says, and when the names cannot be read.
-    pub fn read(
-        &mut self,
-        until: Until,
-        tell: &mut dyn FnMut(u32, &[u8]) -> Result<(), JournalError>,
-    ) -> Result<(), JournalError> {
+    pub fn read(&mut self, until: Until, tell: &mut Tell<'_>) -> Result<(), JournalError> {
         let mut tries = 0;
         loop {
             match self.try_read(until, tell) {
@@ -49,11 +48,7 @@ impl NameReader {
         }
     }
 
-    fn try_read(
-        &mut self,
-        until: Until,
-        tell: &mut dyn FnMut(u32, &[u8]) -> Result<(), JournalError>,
-    ) -> Result<(), JournalError> {
+    fn try_read(&mut self, until: Until, tell: &mut Tell<'_>) -> Result<(), JournalError> {
         if self.log.is_none() {
             self.catalog.refresh()?;
             let parts = self.catalog.parts();

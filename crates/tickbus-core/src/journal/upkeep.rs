@@ -211,13 +211,20 @@ impl Upkeep {
     /// # Errors
     /// When it is damaged, cannot be read, or the sealed one cannot be written. It stays in the log.
     pub fn seal_oldest(&self, stop: &AtomicBool) -> Result<bool, JournalError> {
+        self.seal_in(&QuietFolder::new(self.directory.clone(), stop))
+    }
+
+    /// The same, writing to a folder of the caller's, which is the journal's directory.
+    ///
+    /// # Errors
+    /// As [`Upkeep::seal_oldest`].
+    pub fn seal_in(&self, folder: &impl Folder) -> Result<bool, JournalError> {
         let Some(&first) = self.preparer.finished().first() else {
             return Ok(false);
         };
-        let folder = QuietFolder::new(self.directory.clone(), stop);
         let mut source = LogSource::open(&self.disk, &self.directory, first)?;
         if !self.is_sealed(&source) {
-            seal(&folder, &mut source)?;
+            seal(folder, &mut source)?;
         }
         // A crash may have come between the name and this, and another process after the crash.
         folder.sync_names().map_err(JournalError::io("sync", &self.disk.place()))?;

@@ -46,7 +46,7 @@ impl From<JournalError> for Trouble {
 
 /// Where a lane is being read.
 enum Place {
-    Log(LaneReader<FsDisk>),
+    Log(Box<LaneReader<FsDisk>>),
     /// The part, open, and memory for its blocks.
     Stored(Box<(Stored, Buffer)>),
 }
@@ -248,7 +248,7 @@ impl Whole {
         if part.form == PartForm::Log {
             return match LaneReader::at(&self.disk, PRIORITIES[lane], at) {
                 Ok(reader) => {
-                    self.places[lane] = Some(Place::Log(reader));
+                    self.places[lane] = Some(Place::Log(Box::new(reader)));
                     self.step(lane, at, end, out, looked)
                 }
                 Err(JournalError::GoneSequence { .. }) if !looked => Ok(Step::Again),
