@@ -94,6 +94,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<bus::Bus>()?;
     module.add_class::<publisher::Publisher>()?;
     module.add_class::<handle::HandlerHandle>()?;
+    module.add_class::<journal::Compaction>()?;
     module.add_class::<journal::JournalHandle>()?;
     module.add_class::<subscription::Subscription>()?;
     module.add_class::<sleeper::LoopSleeper>()?;
@@ -102,6 +103,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(event::pack_quantity, module)?)?;
     module.add_function(wrap_pyfunction!(event::pack_quote, module)?)?;
     module.add_function(wrap_pyfunction!(event::rebuild_event, module)?)?;
+    module.add_function(wrap_pyfunction!(journal::compact_old, module)?)?;
     module.add_function(wrap_pyfunction!(fork::after_fork, module)?)?;
     module.add_function(wrap_pyfunction!(taxonomy, module)?)?;
     module.add_function(wrap_pyfunction!(bench_core, module)?)?;

@@ -13,14 +13,21 @@
 //! - [`packed`], [`columns`], [`planes`]: the same, a tenth of the size
 //! - [`index`]: what a block of events can contain
 //! - [`query`]: the events of a time, of types, symbols and sources
+//! - [`catalog`]: the parts of a directory, whatever their form
+//! - [`whole`]: a lane as its readers see it, through parts of all forms
+//! - [`log_source`]: a full log segment, to be sealed
+//! - [`upkeep`]: sealing, packing and removing in the background; [`quiet`]: without getting in the way
+//! - [`compact`], [`retention`]: the same, a journal at a time
 //! - [`draft`], [`opened`]: a segment while it is written, and while it is read
 //! - [`folder`]: the file operations, and names
 //! - [`fault`]: what can be wrong with a segment
 //!
 //! `docs/parts/journal.md` says what is promised.
 
+pub mod catalog;
 pub mod columns;
 pub mod committer;
+pub mod compact;
 pub mod dictionary;
 pub mod disk;
 pub mod draft;
@@ -32,20 +39,25 @@ pub mod history;
 pub mod index;
 pub mod lane_reader;
 pub mod log;
+pub mod log_source;
 mod names;
 pub mod opened;
 pub mod opening;
 pub mod packed;
 pub mod planes;
 pub mod query;
+pub mod quiet;
 pub mod reader;
 pub mod recovery;
+pub mod retention;
 pub mod sealed;
 pub mod segment;
 pub mod spares;
 mod stage;
+pub mod upkeep;
 pub mod verify;
 mod walk;
+pub mod whole;
 
 pub use disk::{Disk, DiskFile, FsDisk};
 pub use error::{Damage, JournalError};
