@@ -5,6 +5,7 @@ Docstrings stand on the Rust side, where ``help()`` finds them; ``./dev test`` c
 """
 
 import builtins
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, Self, final
@@ -280,6 +281,16 @@ def pack_quantity(quantity: float) -> int: ...
 def pack_quote(
     bid: float, ask: float, bid_size: float, ask_size: float, decimals: int
 ) -> tuple[float, int]: ...
+def journal_audit(
+    path: str | os.PathLike[str],
+    progress: Callable[[int, int], object] | None = None,
+    events: int = 0,
+) -> dict[str, Any]: ...
+def journal_salvage(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[str, Any]: ...
 def taxonomy() -> list[dict[str, Any]]: ...
 def bench_core(events: int) -> dict[str, float]: ...
 def _rebuild_event(data: bytes, symbol: str, source: str, id: int | None) -> Event: ...

@@ -439,3 +439,52 @@ fn a_directory_without_a_journal_is_none() {
         Err(JournalError::NotAJournal { .. })
     ));
 }
+
+/// Change the header of a log segment and make its checksum right again.
+fn with_header(path: &Path, change: impl FnOnce(&mut [u8])) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes[..4092]);
+    let sum = crc32c::crc32c(&bytes[..4092]);
+    bytes[4092..4096].copy_from_slice(&sum.to_le_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_whole_header_that_contradicts_the_rest_is_told_of() {
+    let cases: [(&str, Kind, fn(&mut [u8])); 4] = [
+        ("of another format", Kind::Foreign, |head| head[7] = 9),
+        ("of another chain", Kind::Contradiction, |head| head[76] ^= 1),
+        ("of later sequences", Kind::Missing, |head| head[40] += 1),
+        ("of another journal", Kind::Foreign, |head| head[8] ^= 1),
+    ];
+    for (case, kind, change) in cases {
+        let folder = written(4, true);
+        let path = &logs(folder.path())[1];
+        with_header(path, change);
+
+        let (found, _) = look(folder.path());
+
+        let kinds: Vec<Kind> = damage(&found).iter().map(|finding| finding.kind).collect();
+        assert!(kinds.contains(&kind), "{case}: {kinds:?}");
+    }
+}
+
+#[test]
+fn a_log_segment_beside_its_sealed_form_is_left_over_and_takes_its_place_when_that_is_damaged() {
+    let folder = written(4, true);
+    let first = logs(folder.path())[0].clone();
+    let log = fs::read(&first).unwrap();
+    seal_some(folder.path());
+    fs::write(&first, &log).unwrap();
+    let (found, whole) = look(folder.path());
+    let kinds: Vec<Kind> = found.findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, [Kind::Leftover]);
+
+    let sealed = first.with_extension("seg");
+    let bytes = fs::read(&sealed).unwrap();
+    fs::write(&sealed, &bytes[..bytes.len() - 4096]).unwrap();
+    let (found, held) = look(folder.path());
+
+    assert_eq!((damage(&found).len(), found.lost), (1, vec![]));
+    assert_eq!(held.events, whole.events);
+}

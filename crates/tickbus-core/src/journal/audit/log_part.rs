@@ -246,7 +246,14 @@ impl Tracker<'_> {
             let offset = head.offset_of(position);
             if ahead.durable <= position && !self.vouched_behind(position) {
                 self.ended = true;
-                self.torn(&file, &head, position, report);
+                match self.short.take() {
+                    // What was in the part that is gone, nobody can say.
+                    Some(finding) if why == "the file is too short" => self.hole(finding),
+                    kept => {
+                        self.short = kept;
+                        self.torn(&file, &head, position, report);
+                    }
+                }
                 return Ok(Outcome::Read);
             }
             // It may have been half written when it was read, and the batch that vouches for it been

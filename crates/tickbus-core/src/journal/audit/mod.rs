@@ -231,8 +231,14 @@ pub fn audit(
     let mut tracker = Tracker::new(path, id, listing.writer, total, visitor, progress);
     tracker.audit.findings.extend(listing.findings.iter().cloned());
     if listing.parts.is_empty() {
-        let why = "there is no segment: nothing was ever written, or all of them are gone";
-        tracker.audit.findings.push(Finding::new(Kind::Missing, "", why));
+        let (kind, why) = match listing.writer {
+            Some(_) => (Kind::BeingWritten, "there is no segment yet"),
+            None => (
+                Kind::Missing,
+                "there is no segment: nothing was ever written, or all of them are gone",
+            ),
+        };
+        tracker.audit.findings.push(Finding::new(kind, "", why));
     }
     let mut parts = listing.parts.as_slice();
     while let Some((part, rest)) = parts.split_first() {

@@ -144,7 +144,7 @@ impl<'a> Tracker<'a> {
     /// Whether anything lies between the parts before and this one.
     fn until_part(&mut self, part: &Part) {
         // What a useless part before covered is not known.
-        let end = self.end.replace(part.first).unwrap_or(part.first);
+        let end = self.end.take().unwrap_or(part.first);
         if part.first < end {
             let why = format!("begins inside the segment before, which ends at position {end}");
             self.tell(Finding::new(Kind::Contradiction, &part.file, why).at(0, Some(part.first)));
