@@ -26,6 +26,7 @@ Kind = Literal[
     "unreadable",
     "torn",
     "being_written",
+    "removed",
     "leftover",
     "stray",
 ]
@@ -48,6 +49,8 @@ ADVICE: dict[str, str] = {
     "torn": "Nothing. It was never acknowledged at level disk; the next opening cuts it and keeps it "
     "as *.torn.",
     "being_written": "Nothing. Whoever writes the journal has not finished this.",
+    "removed": "Nothing, if retention was asked for (Journal(keep=...)) or the files were removed on purpose. "
+    "Which it was, the journal does not say.",
     "leftover": "Nothing: the next opening removes *.new. A *.torn keeps bytes that were cut; remove it when "
     "nobody wants them.",
     "stray": "Nothing of the journal needs it, and nothing reads it. Move it elsewhere.",
@@ -56,6 +59,7 @@ ADVICE: dict[str, str] = {
 REASONS: dict[int, str] = {
     1: "overwritten in the lane before they were journaled",
     2: "lost to damage, and left out when the journal was salvaged",
+    3: "not in the journal any more when it was salvaged",
 }
 
 
@@ -154,6 +158,7 @@ class Report:
         id: Of the journal, in hexadecimal; None if no file says it.
         writer: Process that writes it now, or None.
         closed: Its last writer closed it.
+        begins: First sequence of each lane that should be there; above 0 where old parts were removed.
         position, next: Where the log ends, and the sequence each lane goes on with.
     """
 
@@ -162,6 +167,7 @@ class Report:
     writer: int | None
     closed: bool
     position: int
+    begins: Mapping[str, int]
     next: Mapping[str, int]
     bytes_read: int
     segments: tuple[Segment, ...]
@@ -267,6 +273,7 @@ def report_of(path: str | os.PathLike[str], said: dict[str, Any]) -> Report:
         writer=said["writer"],
         closed=said["closed"],
         position=said["position"],
+        begins=said["begins"],
         next=said["next"],
         bytes_read=said["bytes_read"],
         segments=tuple(Segment(**row) for row in said["parts"]),

@@ -16,7 +16,7 @@ use tickbus_core::journal::contents::Contents;
 use tickbus_core::journal::folder::Directory;
 use tickbus_core::journal::format::{Kind as Batch, record, segment_name};
 use tickbus_core::journal::packed::pack;
-use tickbus_core::journal::salvage::{LOST, salvage};
+use tickbus_core::journal::salvage::{LOST, REMOVED, salvage};
 use tickbus_core::journal::sealed::{Sealed, seal};
 use tickbus_core::journal::segment::Identity;
 use tickbus_core::journal::verify::Gap;
@@ -451,7 +451,8 @@ fn with_header(path: &Path, change: impl FnOnce(&mut [u8])) {
 
 #[test]
 fn a_whole_header_that_contradicts_the_rest_is_told_of() {
-    let cases: [(&str, Kind, fn(&mut [u8])); 4] = [
+    type Change = fn(&mut [u8]);
+    let cases: [(&str, Kind, Change); 4] = [
         ("of another format", Kind::Foreign, |head| head[7] = 9),
         ("of another chain", Kind::Contradiction, |head| head[76] ^= 1),
         ("of later sequences", Kind::Missing, |head| head[40] += 1),
@@ -487,4 +488,25 @@ fn a_log_segment_beside_its_sealed_form_is_left_over_and_takes_its_place_when_th
 
     assert_eq!((damage(&found).len(), found.lost), (1, vec![]));
     assert_eq!(held.events, whole.events);
+}
+
+#[test]
+fn a_journal_whose_oldest_sealed_segments_were_removed_begins_later_and_misses_nothing() {
+    let folder = written(5, true);
+    seal_some(folder.path());
+    let (_, whole) = look(folder.path());
+    fs::remove_file(folder.path().join("00000000000000000000.seg")).unwrap();
+
+    let (found, held) = look(folder.path());
+
+    let kinds: Vec<Kind> = found.findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!((kinds, found.lost), (vec![Kind::Removed], vec![]));
+    let kept = |place: &(Priority, u64)| place.1 >= found.begins[place.0 as usize];
+    assert!(held.events.keys().eq(whole.events.keys().filter(|place| kept(place))));
+    let out = folder.path().with_extension("salvaged");
+    let saved = salvage(folder.path(), &out, &mut |_, _| true).unwrap();
+    assert_eq!((saved.lost, look(&out).1.events), (vec![], held.events));
+    let removed = look(&out).0.gaps.iter().filter(|gap| gap.why == REMOVED).count();
+    assert_eq!(removed, found.begins.iter().filter(|first| **first > 0).count());
+    fs::remove_dir_all(&out).unwrap();
 }

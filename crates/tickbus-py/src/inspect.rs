@@ -108,6 +108,7 @@ fn report<'py>(py: Python<'py>, found: &Audit) -> PyResult<Bound<'py, PyDict>> {
     report.set_item("writer", found.writer)?;
     report.set_item("closed", found.closed)?;
     report.set_item("position", found.position)?;
+    report.set_item("begins", by_lane(py, found.begins)?)?;
     report.set_item("next", by_lane(py, found.next)?)?;
     report.set_item("bytes_read", found.bytes_read)?;
     report.set_item("parts", each(py, &found.parts, part)?)?;

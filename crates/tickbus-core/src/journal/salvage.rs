@@ -20,6 +20,10 @@ use std::path::{Path, PathBuf};
 
 /// Why there is a gap: the events were damaged, and left out when the rest was written anew.
 pub const LOST: u64 = 2;
+/// Why there is a gap: the events were not in the journal any more when it was written anew.
+pub const REMOVED: u64 = 3;
+/// Of sealed segments only: sequences where a process opened the journal.
+const SEQUENCES: u32 = 9;
 /// Written at a time.
 const CHUNK: usize = 1 << 20;
 /// Longest record that a log takes needs segments of twice its size.
@@ -100,6 +104,12 @@ fn copy(
         buffer: Vec::new(),
     };
     copy.names(&found.names)?;
+    for priority in PRIORITIES {
+        let begins = found.begins[priority as usize];
+        if begins > 0 {
+            copy.log.append_gap(priority, 0, begins, REMOVED)?;
+        }
+    }
     audit(path, &mut copy, &mut |done, total| progress(total + done, 2 * total))?;
     for priority in PRIORITIES {
         copy.skip_to(priority, found.next[priority as usize])?;
@@ -234,6 +244,7 @@ impl Visitor for Copy {
             record::NAMES,
             record::OPENED,
             record::CLOSED,
+            SEQUENCES,
         ];
         if own.contains(&kind) {
             return Ok(());

@@ -71,6 +71,8 @@ pub struct Listing {
     pub writer: Option<u32>,
 }
 
+/// File whose lock whoever packs or removes segments holds; nothing is in it.
+const COMPACT: &str = "COMPACT";
 /// Folders beside the segments that are a journal's own.
 const FOLDERS: [&str; 1] = ["cursors"];
 
@@ -101,6 +103,7 @@ pub fn list(path: &Path) -> Result<Listing, JournalError> {
             if !kind.is_file() {
                 tell(Kind::Foreign, format!("stands in the lock's place and is {}", a(kind)));
             }
+        } else if name == COMPACT && kind.is_file() {
         } else if let Some((first, form)) = Form::of(&name) {
             if kind.is_file() {
                 listing.parts.push(Part { first, form, file: name, bytes });

@@ -91,9 +91,7 @@ impl Tracker<'_> {
             let finding = Finding::new(Kind::Stray, &part.file, why).at(head.file_len(), None);
             self.tell(Finding { bytes, ..finding });
         }
-        for (lane, &first) in head.next.iter().enumerate() {
-            self.arrive(lane, first, &part.file, (0, Some(head.first)));
-        }
+        self.begin_part(&head.next, part);
         let outcome = self.batches(part, Walk::new(file, head));
         if let Some(finding) = self.short.take() {
             // It ends behind the last batch; the writer refuses it all the same.

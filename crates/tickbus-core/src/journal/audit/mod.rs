@@ -70,6 +70,8 @@ pub enum Kind {
     Torn,
     /// A process is writing it now.
     BeingWritten,
+    /// The oldest parts are not there, and what is there does not need them.
+    Removed,
     /// Of a step that was interrupted, or cut off by an earlier opening.
     Leftover,
     /// Nothing of a journal's.
@@ -87,6 +89,7 @@ impl Kind {
             Kind::Unreadable => "unreadable",
             Kind::Torn => "torn",
             Kind::BeingWritten => "being_written",
+            Kind::Removed => "removed",
             Kind::Leftover => "leftover",
             Kind::Stray => "stray",
         }
@@ -184,6 +187,8 @@ pub struct Audit {
     pub names: Names,
     /// The process that writes it, if one does.
     pub writer: Option<u32>,
+    /// First sequence of each lane that the journal should have.
+    pub begins: Sequences,
     /// Behind the last whole batch.
     pub position: u64,
     pub next: Sequences,

@@ -42,9 +42,7 @@ impl Tracker<'_> {
             // Sealed was only what is on the disk: the part before it lost its end.
             self.ended = false;
         }
-        for (lane, &first) in identity.first_sequence.iter().enumerate() {
-            self.arrive(lane, first, &part.file, (0, Some(part.first)));
-        }
+        self.begin_part(&identity.first_sequence, part);
         let end = identity.first_position + identity.slots;
         let mut report = PartReport {
             file: part.file.clone(),

@@ -7,12 +7,16 @@ use super::listing::{Part, forms_of, log_name};
 use super::{Audit, Finding, Form, Kind, Lost, Names, PartReport, Progress, Visitor};
 use crate::event::{PRIORITIES, Priority};
 use crate::taxonomy;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Bytes between two questions whether to go on.
 const EVERY: u64 = 16 << 20;
 /// More than any bus has places for.
 const MOST_NAMES: u32 = 1 << 28;
+
+/// What is numbered, and numbers of it.
+type Numbers = BTreeSet<(&'static str, u32)>;
 
 pub(super) struct Tracker<'a> {
     pub path: &'a Path,
@@ -28,6 +32,8 @@ pub(super) struct Tracker<'a> {
     open: [Vec<usize>; LANES],
     /// Behind the last part; `None` where that is not known.
     pub end: Option<u64>,
+    /// What stood between here and the next part was removed on purpose, so nothing is missed.
+    begins_anew: bool,
     /// What is known again is no contradiction: a part that went away is read in its other form.
     reading_again: bool,
     /// A file that is shorter than it was, until the reading comes to where it ends.
@@ -40,7 +46,10 @@ pub(super) struct Tracker<'a> {
     pub ended: bool,
     /// Events that nobody names, of the part being read.
     unnamed: u64,
-    unnamed_example: Option<(&'static str, u32)>,
+    unnamed_numbers: Numbers,
+    /// The same of parts before the first that begins with all names, where old parts were removed.
+    unnamed_yet: Vec<(String, u64, Numbers)>,
+    all_named: bool,
     types: [bool; 256],
     visitor: &'a mut dyn Visitor,
     progress: Progress<'a>,
@@ -76,6 +85,7 @@ impl<'a> Tracker<'a> {
             explained: [false; LANES],
             open: Default::default(),
             end: Some(0),
+            begins_anew: false,
             reading_again: false,
             short: None,
             symbols: Known::default(),
@@ -83,7 +93,9 @@ impl<'a> Tracker<'a> {
             chain: None,
             ended: false,
             unnamed: 0,
-            unnamed_example: None,
+            unnamed_numbers: Numbers::new(),
+            unnamed_yet: Vec::new(),
+            all_named: false,
             types: std::array::from_fn(|number| taxonomy::builtin(number as u8).is_some()),
             visitor,
             progress,
@@ -119,7 +131,10 @@ impl<'a> Tracker<'a> {
         }
         if matches!(outcome, Outcome::Gone) {
             let first = super::list(self.path)?.parts.first().map(|part| part.first);
-            if first.is_none_or(|first| first <= part.first) {
+            if first.is_some_and(|first| first > part.first) {
+                // Retention takes the oldest parts, so nothing that was read is there any more either.
+                self.begins_anew = true;
+            } else {
                 let why = "the segment went away while the journal was read";
                 let missing = Finding::new(Kind::Missing, &part.file, why);
                 self.hole(missing.at(0, Some(part.first)));
@@ -149,6 +164,14 @@ impl<'a> Tracker<'a> {
             let why = format!("begins inside the segment before, which ends at position {end}");
             self.tell(Finding::new(Kind::Contradiction, &part.file, why).at(0, Some(part.first)));
             self.chain = None;
+        } else if part.first > end && end == 0 && part.form != Form::Log {
+            // The log has to begin where sealed segments end, but those may begin anywhere.
+            self.begins_anew = true;
+            let why = format!(
+                "the journal begins at position {}: what was before was removed, by retention or by hand",
+                part.first
+            );
+            self.tell(Finding::new(Kind::Removed, "", why));
         } else if part.first > end && !self.ended {
             self.chain = None;
             let why = match end {
@@ -181,6 +204,17 @@ impl<'a> Tracker<'a> {
         self.explained[lane as usize] = true;
         self.audit.closed = false;
         self.audit.findings.push(finding);
+    }
+
+    /// A part says with which sequences it begins.
+    pub fn begin_part(&mut self, first: &Sequences, part: &Part) {
+        if std::mem::take(&mut self.begins_anew) {
+            self.next = *first;
+            self.audit.begins = *first;
+        }
+        for (lane, &first) in first.iter().enumerate() {
+            self.arrive(lane, first, &part.file, (0, Some(part.first)));
+        }
     }
 
     /// A lane goes on with `first`: what was expected before is lost.
@@ -261,7 +295,7 @@ impl<'a> Tracker<'a> {
                 continue;
             };
             self.unnamed += 1;
-            self.unnamed_example.get_or_insert(unnamed);
+            self.unnamed_numbers.insert(unnamed);
         }
     }
 
@@ -303,18 +337,40 @@ impl<'a> Tracker<'a> {
             (record::SYMBOL, Ok(number)) => self.symbols.add(number),
             (record::SOURCE, Ok(number)) => self.sources.add(number),
             (record::EVENT_TYPE, Ok(number)) => self.types[number as usize] = true,
+            (record::NAMES, Ok(_)) => self.all_named = true,
             _ => {}
         }
         self.visitor.record(position, kind, bytes)
     }
 
+    /// A name comes before its first event, or stands at the head of a later segment: that counts where
+    /// what was before is not there any more.
     fn tell_of_unnamed(&mut self, file: &str) {
-        let (count, example) = (std::mem::take(&mut self.unnamed), self.unnamed_example.take());
-        if let Some((kind, number)) = example {
+        let (count, numbers) =
+            (std::mem::take(&mut self.unnamed), std::mem::take(&mut self.unnamed_numbers));
+        if count > 0 && self.audit.begins != [0; LANES] && !self.all_named {
+            self.unnamed_yet.push((file.to_owned(), count, numbers));
+        } else if let Some((kind, number)) = numbers.first() {
             let why = format!(
                 "{count} events have a number that no record before them names: {kind} {number}"
             );
             self.tell(Finding::new(Kind::Unnamed, file, why));
+        }
+    }
+
+    fn tell_of_never_named(&mut self) {
+        for (file, count, numbers) in std::mem::take(&mut self.unnamed_yet) {
+            let named = |&&(kind, number): &&(&str, u32)| match kind {
+                "symbol" => self.symbols.has(number),
+                "source" => self.sources.has(number),
+                _ => self.types[number as usize],
+            };
+            if let Some((kind, number)) = numbers.iter().find(|number| !named(number)) {
+                let why = format!(
+                    "some of {count} events have a number that no record names: {kind} {number}"
+                );
+                self.tell(Finding::new(Kind::Unnamed, &file, why));
+            }
         }
     }
 
@@ -331,6 +387,7 @@ impl<'a> Tracker<'a> {
     }
 
     pub fn finish(mut self) -> Audit {
+        self.tell_of_never_named();
         for lane in 0..LANES {
             // Nothing follows the last hole: how much it cost is not known.
             if !self.open[lane].is_empty() {
