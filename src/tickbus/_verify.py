@@ -49,8 +49,8 @@ ADVICE: dict[str, str] = {
     "torn": "Nothing. It was never acknowledged at level disk; the next opening cuts it and keeps it "
     "as *.torn.",
     "being_written": "Nothing. Whoever writes the journal has not finished this.",
-    "removed": "Nothing, if retention was asked for (Journal(keep=...)) or the files were removed on purpose. "
-    "Which it was, the journal does not say.",
+    "removed": "Nothing, if retention was asked for or the files were removed on purpose; which it was, the "
+    "journal does not say.",
     "leftover": "Nothing: the next opening removes *.new. A *.torn keeps bytes that were cut; remove it when "
     "nobody wants them.",
     "stray": "Nothing of the journal needs it, and nothing reads it. Move it elsewhere.",

@@ -8,6 +8,7 @@ use super::{Finding, Kind};
 use std::fs::{self, FileType};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
 /// How a part of a journal is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,10 +175,24 @@ fn locked_by(inode: u64, said: Option<u32>) -> Option<u32> {
     (said == Some(found) || said.is_none()).then_some(found)
 }
 
-/// Whether the directory still has this part, in any form.
+/// How often a part that is not listed is looked for again, and how long after the look before.
+const LOOKS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The forms of a part that the directory has now. A listing is no snapshot: while a segment is sealed
+/// or packed it may have missed the old name and the new one.
 pub(super) fn forms_of(path: &Path, first: u64) -> Result<Vec<Part>, JournalError> {
-    let listing = list(path)?;
-    Ok(listing.parts.into_iter().filter(|part| part.first == first).collect())
+    for look in 0..LOOKS {
+        if look > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        let mut parts = list(path)?.parts;
+        parts.retain(|part| part.first == first);
+        if !parts.is_empty() {
+            return Ok(parts);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// Name of the log segment at a position, for what is missing there.

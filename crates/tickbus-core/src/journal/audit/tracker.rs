@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// Bytes between two questions whether to go on.
 const EVERY: u64 = 16 << 20;
+/// Forms that a part may take on while it is read: sealed, then packed.
+const AGAIN: usize = 3;
 /// More than any bus has places for.
 const MOST_NAMES: u32 = 1 << 28;
 
@@ -107,6 +109,18 @@ impl<'a> Tracker<'a> {
 
     /// Read one segment, in the form that counts; `others` are its other forms.
     pub fn part(&mut self, part: &Part, others: &[Part]) -> Result<(), JournalError> {
+        // What the listing has not shown may be there all the same.
+        while let Some(end) = self.end.filter(|end| *end < part.first && !self.ended) {
+            let forms = forms_of(self.path, end)?;
+            let Some((one, others)) = forms.split_first() else {
+                break;
+            };
+            self.one(one, others)?;
+        }
+        self.one(part, others)
+    }
+
+    fn one(&mut self, part: &Part, others: &[Part]) -> Result<(), JournalError> {
         self.until_part(part);
         let before = self.done;
         let mut outcome = self.read(part)?;
@@ -120,13 +134,14 @@ impl<'a> Tracker<'a> {
                 Outcome::Useless | Outcome::Gone => outcome = self.read(other)?,
             }
         }
-        if matches!(outcome, Outcome::Gone) {
+        for _ in 0..AGAIN {
+            if !matches!(outcome, Outcome::Gone) {
+                break;
+            }
             // Sealed, packed or given up while we read.
             self.reading_again = true;
-            for form in forms_of(self.path, part.first)? {
-                if matches!(outcome, Outcome::Gone) {
-                    outcome = self.read(&form)?;
-                }
+            if let Some(form) = forms_of(self.path, part.first)?.first() {
+                outcome = self.read(form)?;
             }
         }
         if matches!(outcome, Outcome::Gone) {
