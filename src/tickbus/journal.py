@@ -13,7 +13,9 @@ level          acknowledged when               survives
 ``disk``       the sync has returned           the machine's death, if the device honours flushes
 =============  ==============================  ===============================================
 
-`docs/parts/journal.md` says how it works and what a fault does to it.
+`verify` reads every byte of a journal and says whether it is whole, `salvage` writes what can be read of a
+damaged one as a new one, and `inspect` counts what is in it; so do the commands `tickbus verify` and
+`tickbus inspect`. `docs/parts/journal.md` says how a journal works and what a fault does to it.
 """
 
 from __future__ import annotations
@@ -24,9 +26,27 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
+from tickbus._inspect import Contents, inspect
 from tickbus._native import Compaction, compact_old
+from tickbus._verify import Finding, Gap, Lost, Report, Salvaged, Segment, salvage, verify
 
-__all__ = ["Compaction", "Journal", "Level", "WhenFull", "compact_old"]
+__all__ = [
+    "Compaction",
+    "Contents",
+    "Finding",
+    "Gap",
+    "Journal",
+    "Level",
+    "Lost",
+    "Report",
+    "Salvaged",
+    "Segment",
+    "WhenFull",
+    "compact_old",
+    "inspect",
+    "salvage",
+    "verify",
+]
 
 Level = Literal["memory", "os", "interval", "disk"]
 WhenFull = Literal["wait", "overwrite"]

@@ -9,6 +9,7 @@
 //! - [`arrow`]: events as Arrow record batches
 //! - [`arguments`], [`symbols`], [`tables`]: names to numbers and back
 //! - [`stats`]: figures of a bus
+//! - [`journal`], [`inspect`]: keeping a journal, and looking at one
 //! - [`error`]: core errors as Python exceptions
 //! - [`gil`], [`fork`]: state that the GIL guards, and handles that a fork makes void
 
@@ -23,6 +24,7 @@ mod exchange;
 mod fork;
 mod gil;
 mod handle;
+mod inspect;
 mod journal;
 mod payloads;
 mod publish;
@@ -104,6 +106,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(event::pack_quote, module)?)?;
     module.add_function(wrap_pyfunction!(event::rebuild_event, module)?)?;
     module.add_function(wrap_pyfunction!(journal::compact_old, module)?)?;
+    module.add_function(wrap_pyfunction!(inspect::journal_audit, module)?)?;
+    module.add_function(wrap_pyfunction!(inspect::journal_salvage, module)?)?;
     module.add_function(wrap_pyfunction!(fork::after_fork, module)?)?;
     module.add_function(wrap_pyfunction!(taxonomy, module)?)?;
     module.add_function(wrap_pyfunction!(bench_core, module)?)?;

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from tickbus.errors import TickbusError
 
-COMMANDS = ("demo", "bench", "query", "replay", "compact")
+COMMANDS = ("demo", "bench", "record", "query", "replay", "inspect", "verify", "compact", "doctor")
 _INTERRUPTED = 128 + signal.SIGINT
 
 

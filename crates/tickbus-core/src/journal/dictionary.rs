@@ -151,7 +151,8 @@ fn encode_type(row: &TypeRow) -> Vec<u8> {
     bytes
 }
 
-fn decode_type(bytes: &[u8]) -> Option<TypeRow> {
+/// The row of a registered type that a record describes.
+pub fn decode_type(bytes: &[u8]) -> Option<TypeRow> {
     let (&number, mut rest) = bytes.split_first()?;
     let mut text = || {
         let (&len, tail) = rest.split_first()?;

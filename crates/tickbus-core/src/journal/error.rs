@@ -84,6 +84,8 @@ pub enum JournalError {
     Forked { owner: u32 },
     /// A record that cannot be read, or that says otherwise than one before.
     BadRecord { kind: u32 },
+    /// Whoever asked for a long reading ended it.
+    Interrupted,
     /// The journal has been closed.
     Closed,
     /// The bus refused.
@@ -184,6 +186,7 @@ impl fmt::Display for JournalError {
             JournalError::BadRecord { kind } => {
                 write!(f, "a record of kind {kind} cannot be read, or contradicts one before")
             }
+            JournalError::Interrupted => write!(f, "interrupted"),
             JournalError::Closed => write!(f, "the journal is closed"),
             JournalError::Bus(error) => write!(f, "{error:?}"),
             JournalError::Io { what, file, error } => write!(f, "{what} {file}: {error}"),

@@ -6,6 +6,8 @@
 //! - [`recovery`]: opening what a crash has left
 //! - [`reader`], [`lane_reader`]: batches, records and lanes, also while another process writes
 //! - [`verify`]: what is in a journal and whether it is whole
+//! - [`audit`], [`salvage`]: every byte of all parts checked, and what is whole written anew
+//! - [`contents`]: how much of what is in a journal
 //! - [`error`]: what can go wrong
 //! - [`opening`], [`committer`], [`dictionary`], [`history`]: the journal of a bus
 //! - [`segment`]: what sealed and packed segments have in common: identity, parts, footer
@@ -24,10 +26,12 @@
 //!
 //! `docs/parts/journal.md` says what is promised.
 
+pub mod audit;
 pub mod catalog;
 pub mod columns;
 pub mod committer;
 pub mod compact;
+pub mod contents;
 pub mod dictionary;
 pub mod disk;
 pub mod draft;
@@ -50,6 +54,7 @@ pub mod quiet;
 pub mod reader;
 pub mod recovery;
 pub mod retention;
+pub mod salvage;
 pub mod sealed;
 pub mod segment;
 pub mod spares;
