@@ -6,6 +6,7 @@ Sealed and packed segments, and every bit: crates/tickbus-core/tests/journal_aud
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -33,9 +34,23 @@ HEADER, EVENTS, ALERTS = 4096, 80_000, 40
 DAMAGED = 19_000
 
 
+@contextlib.contextmanager
+def unsealed(path):
+    """Keep full segments as they are: where a draft of the sealed one would be made, there is a folder."""
+    drafts = [path / f"{position:020}.seg.new" for position in range(0, 6 * 32768, 32768)]
+    for draft in drafts:
+        draft.mkdir()
+    yield
+    for draft in drafts:
+        draft.rmdir()
+
+
 def fill(path, events=EVENTS, alerts=ALERTS):
     """Keep a journal of several segments of 1 MiB: batches of market events, and an alert now and then."""
-    with tb.Bus(journal=Journal(path, segment_mib=1), source="desk") as bus:
+    with contextlib.ExitStack() as finally_:
+        bus = tb.Bus(journal=Journal(path, segment_mib=1), source="desk")
+        finally_.enter_context(unsealed(path))
+        finally_.enter_context(bus)
         symbols = [bus.symbol_id(name) for name in ("BTC-USDT", "ETH-USDT")]
         for first in range(0, events, 2000):
             rows = np.zeros(2000, tb.EVENT_DTYPE)
