@@ -3,6 +3,7 @@
 use crate::segments::{Log as Pieces, Owned};
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -156,6 +157,12 @@ pub fn seal_some(path: &Path) {
 /// All cases when asked for, else every so many of them: the whole run takes minutes.
 pub fn stride(sampled: usize) -> usize {
     if std::env::var_os("TICKBUS_EVERY_CASE").is_some() { 1 } else { sampled }
+}
+
+/// Change some bytes where they are: replacing whole files has the file system sync each of them.
+pub fn put(path: &Path, offset: usize, bytes: &[u8]) {
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(bytes, offset as u64).unwrap();
 }
 
 pub fn files(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
