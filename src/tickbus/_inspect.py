@@ -30,6 +30,7 @@ _RECORDS = {
     6: "closed",
     7: "bus",
     8: "names",
+    9: "sequences",
 }
 _DELIVERY = range(16, 32)
 #: Where delivery keeps how far each durable subscription has read.

@@ -141,7 +141,6 @@ impl Tracker<'_> {
         let finding = Finding::new(Kind::Damaged, &part.file, why).at(0, Some(part.first));
         let Some(head) = self.guess(part, &file, len, page) else {
             self.hole(finding);
-            self.end = Some(part.first + slots);
             return Ok(Outcome::Useless);
         };
         // Its batches vouch for the little of the header that reading them takes.
@@ -158,7 +157,8 @@ impl Tracker<'_> {
         len: u64,
         page: &[u8; HEADER],
     ) -> Option<SegmentHeader> {
-        let slots = len.saturating_sub(HEADER as u64) / SLOT as u64;
+        let in_file = len.saturating_sub(HEADER as u64) / SLOT as u64;
+        let slots = self.later.first().map_or(in_file, |next| next.first - part.first);
         let head = SegmentHeader {
             id: self.id?,
             first: part.first,

@@ -34,6 +34,8 @@ pub(super) struct Tracker<'a> {
     open: [Vec<usize>; LANES],
     /// Behind the last part; `None` where that is not known.
     pub end: Option<u64>,
+    /// First position of the part read last.
+    last: Option<u64>,
     /// What stood between here and the next part was removed on purpose, so nothing is missed.
     begins_anew: bool,
     /// What is known again is no contradiction: a part that went away is read in its other form.
@@ -87,6 +89,7 @@ impl<'a> Tracker<'a> {
             explained: [false; LANES],
             open: Default::default(),
             end: Some(0),
+            last: None,
             begins_anew: false,
             reading_again: false,
             short: None,
@@ -110,7 +113,10 @@ impl<'a> Tracker<'a> {
     /// Read one segment, in the form that counts; `others` are its other forms.
     pub fn part(&mut self, part: &Part, others: &[Part]) -> Result<(), JournalError> {
         // What the listing has not shown may be there all the same.
-        while let Some(end) = self.end.filter(|end| *end < part.first && !self.ended) {
+        let behind = |end: u64, last: Option<u64>| last.is_none_or(|last| end > last);
+        while let Some(end) = self.end.filter(|&end| end < part.first && behind(end, self.last))
+            && !self.ended
+        {
             let forms = forms_of(self.path, end)?;
             let Some((one, others)) = forms.split_first() else {
                 break;
@@ -122,6 +128,7 @@ impl<'a> Tracker<'a> {
 
     fn one(&mut self, part: &Part, others: &[Part]) -> Result<(), JournalError> {
         self.until_part(part);
+        self.last = Some(part.first);
         let before = self.done;
         let mut outcome = self.read(part)?;
         for other in others {
