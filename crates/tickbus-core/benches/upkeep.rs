@@ -11,6 +11,7 @@ use tickbus_core::event::{Event, Priority};
 use tickbus_core::journal::FsDisk;
 use tickbus_core::journal::Log;
 use tickbus_core::journal::Preparer;
+use tickbus_core::journal::catalog::Catalog;
 use tickbus_core::journal::compact::compact_old;
 use tickbus_core::journal::opening::Opening;
 use tickbus_core::journal::upkeep::{Plan, Upkeep};
@@ -58,7 +59,8 @@ impl Ticks {
 
 fn upkeep_of(path: &Path, log: &Log<FsDisk>) -> Upkeep {
     let disk = std::sync::Arc::clone(log.disk());
-    Upkeep::new(path.to_owned(), disk, log.preparer(), Plan::default()).expect("a folder")
+    Upkeep::new(Catalog::of(path).expect("a folder"), disk, log.preparer(), Plan::default())
+        .expect("a folder")
 }
 
 /// Write so many segments full of ticks; seconds.

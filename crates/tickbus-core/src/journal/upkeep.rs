@@ -92,20 +92,22 @@ struct Task {
 }
 
 impl Upkeep {
-    /// For the journal in `directory`, which the caller writes.
+    /// For the journal of a catalogue, which the caller writes.
     ///
     /// # Errors
-    /// When the directory cannot be read.
+    /// When the file that is locked cannot be made.
     pub fn new(
-        directory: PathBuf,
+        catalog: Catalog,
         disk: Arc<FsDisk>,
         preparer: Preparer<FsDisk>,
         plan: Plan,
     ) -> Result<Upkeep, JournalError> {
         let needed: Needed = Arc::new(|| Ok([u64::MAX; 3]));
+        // Made now, as retention has to do its work also when the disk is full.
+        disk.try_hold(COMPACT)?;
         Ok(Upkeep {
-            catalog: Mutex::new(Catalog::of(&directory)?),
-            directory,
+            directory: catalog.directory().to_owned(),
+            catalog: Mutex::new(catalog),
             disk,
             preparer,
             plan,
