@@ -57,9 +57,15 @@ def segments(bus: tb.Bus) -> dict[str, int]:
 
 
 def until_sealed(bus: tb.Bus) -> None:
-    """Wait until all full segments are sealed: only the one that is written is log."""
+    """Wait until all full segments are sealed and given up: only the one that is written is log."""
     bus.journal.sync(disk=True)
-    until(lambda: segments(bus)["log"] <= 1)
+
+    def is_sealed() -> bool:
+        files = {file.name for file in bus.journal.path.iterdir()}
+        both = [name for name in files if name.endswith(".seg") and f"{name[:-4]}.log" in files]
+        return segments(bus)["log"] <= 1 and not both
+
+    until(is_sealed)
 
 
 def missed(reader: tb.Subscription) -> int:

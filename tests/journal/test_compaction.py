@@ -9,7 +9,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from journal_parts import kept, numbered, publish, read_all, segments, until, until_sealed
+from journal_parts import SMALL, kept, numbered, publish, read_all, segments, until, until_sealed
 
 import tickbus as tb
 from tickbus import cli
@@ -25,14 +25,14 @@ def path(tmp_path):
 @pytest.fixture
 def closed(path):
     """A closed journal with some twenty sealed segments, and the ids in it."""
-    with tb.Bus(journal=kept(path)) as bus:
+    with tb.Bus(journal=kept(path), **SMALL) as bus:
         ids = publish(bus, 20_000)
         until_sealed(bus)
     return path, ids
 
 
 def events(path):
-    with tb.Bus(journal=kept(path)) as bus:
+    with tb.Bus(journal=kept(path), **SMALL) as bus:
         return read_all(bus.subscribe(">", start="earliest"))
 
 
@@ -76,7 +76,7 @@ class TestCompaction:
                 compact_old(path, 0)
                 time.sleep(0.01)
 
-        with tb.Bus(journal=kept(path)) as bus:
+        with tb.Bus(journal=kept(path), **SMALL) as bus:
             child = fork(pack)
             ids = []
             until(lambda: ids.extend(publish(bus, 1000, first=len(ids))) or segments(bus)["packed"] > 10)
@@ -84,7 +84,7 @@ class TestCompaction:
             assert numbered(ids) == read_all(bus.subscribe(">", start="earliest"))
 
     def test_is_done_by_the_writer_if_asked_for(self, path):
-        with tb.Bus(journal=kept(path, pack_after=timedelta(0))) as bus:
+        with tb.Bus(journal=kept(path, pack_after=timedelta(0)), **SMALL) as bus:
             ids = publish(bus, 10_000)
             until(lambda: segments(bus)["packed"] > 5)
             assert bus.stats()["journal"]["packed"] >= segments(bus)["packed"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from journal_parts import kept, missed, numbered, publish, read_all, segments, until, until_sealed
+from journal_parts import SMALL, kept, missed, numbered, publish, read_all, segments, until, until_sealed
 
 import tickbus as tb
 from tickbus.errors import InvalidEventError
@@ -25,7 +25,7 @@ class TestRetention:
     def test_by_size_keeps_the_newest(self, path, pack_after):
         """What is left begins where a reader is told it begins, and has no hole."""
         limit = 300_000
-        with tb.Bus(journal=kept(path, keep_bytes=limit, pack_after=pack_after)) as bus:
+        with tb.Bus(journal=kept(path, keep_bytes=limit, pack_after=pack_after), **SMALL) as bus:
             ids = []
             until(
                 lambda: (
@@ -43,7 +43,7 @@ class TestRetention:
             assert 0 == missed(reader), "it asked for the earliest there is"
 
     def test_by_age_removes_all_but_the_newest_sealed_segment(self, path):
-        with tb.Bus(journal=kept(path, keep=timedelta(0))) as bus:
+        with tb.Bus(journal=kept(path, keep=timedelta(0)), **SMALL) as bus:
             publish(bus, 20_000)
             until_sealed(bus)
             until(lambda: segments(bus)["sealed"] == 1)
@@ -54,7 +54,7 @@ class TestRetention:
         assert stats["removed_bytes"] > stats["removed_events"] * 32
 
     def test_keeps_what_is_young(self, path):
-        with tb.Bus(journal=kept(path, keep=timedelta(days=1))) as bus:
+        with tb.Bus(journal=kept(path, keep=timedelta(days=1)), **SMALL) as bus:
             ids = publish(bus, 10_000)
             until_sealed(bus)
             assert 0 == bus.stats()["journal"]["removed"]
@@ -62,7 +62,7 @@ class TestRetention:
 
     def test_is_told_to_a_reader_that_wanted_more(self, path):
         """One that starts at an event that has gone, and one that was lapped and came too late."""
-        with tb.Bus(journal=kept(path, keep=0.0), high_size=128) as bus:
+        with tb.Bus(journal=kept(path, keep=0.0), **SMALL) as bus:
             slow = bus.subscribe(">")
             ids = publish(bus, 20_000)
             until_sealed(bus)
@@ -78,11 +78,11 @@ class TestRetention:
     def test_leaves_a_journal_that_opens(self, path):
         ids = []
         for _ in range(3):
-            with tb.Bus(journal=kept(path, keep=0.0)) as bus:
+            with tb.Bus(journal=kept(path, keep=0.0), **SMALL) as bus:
                 ids += publish(bus, 5000, first=len(ids))
                 until_sealed(bus)
                 until(lambda bus=bus: segments(bus)["sealed"] == 1)
-        with tb.Bus(journal=kept(path)) as bus:
+        with tb.Bus(journal=kept(path), **SMALL) as bus:
             events = read_all(bus.subscribe(">", start="earliest"))
         first = ids.index(events[0][0])
         assert numbered(ids[first:], first) == events
@@ -94,5 +94,5 @@ class TestRetention:
     )
     def test_refuses_what_is_no_limit(self, path, options):
         with pytest.raises(InvalidEventError, match=next(iter(options))):
-            tb.Bus(journal=kept(path, **options))
+            tb.Bus(journal=kept(path, **options), **SMALL)
         assert not path.exists()

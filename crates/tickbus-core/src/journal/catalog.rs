@@ -188,13 +188,21 @@ impl Catalog {
         for look in 0..LOOKS {
             let names = list(&self.directory)?;
             let (parts, holes) = self.arrange(&names)?;
-            // A hole is believed when two looks in a row have found the same.
-            let sure = holes.is_empty() || before.as_ref() == Some(&(parts.clone(), holes.clone()));
-            if sure || look + 1 == LOOKS {
+            // What is missing in front is no hole, so a first look may not know better. Otherwise a
+            // part that has gone, or a hole, is believed when two looks in a row say the same.
+            let vanished = self.parts.iter().any(|part| !names.contains_key(&part.first()));
+            let calm = holes.is_empty() && !vanished && !self.parts.is_empty();
+            let firsts: Vec<u64> = parts.iter().map(Part::first).collect();
+            let found = Some((firsts, holes.clone()));
+            if calm || found == before || look + 1 == LOOKS {
                 (self.parts, self.holes) = (parts, holes);
                 return Ok(());
             }
-            before = Some((parts, holes));
+            if self.parts.is_empty() {
+                // Only so that the next look need not read their headers.
+                self.parts = parts;
+            }
+            before = found;
             std::thread::sleep(PAUSE);
         }
         unreachable!("the last look returns")
@@ -257,9 +265,9 @@ impl Catalog {
         }
     }
 
-    fn known(&self, first: u64) -> Option<Identity> {
+    fn known(&self, first: u64) -> Option<Part> {
         let at = self.parts.binary_search_by_key(&first, Part::first).ok()?;
-        Some(self.parts[at].identity)
+        Some(self.parts[at])
     }
 
     /// Parts and holes of these files.
@@ -300,8 +308,9 @@ impl Catalog {
     fn part(&self, disk: &FsDisk, first: u64, forms: &[PartForm]) -> Result<Header, JournalError> {
         let known = self.known(first);
         let mut outcome = Header::Nothing;
-        if let (Some(identity), Some(&form)) = (known, forms.first()) {
-            return Ok(Header::Whole(Part { form, identity }));
+        // Of another form than before the header may be damaged.
+        if let Some(part) = known.filter(|part| forms.first() == Some(&part.form)) {
+            return Ok(Header::Whole(part));
         }
         // All forms, not only those listed: it may have got another since.
         for form in forms.iter().copied().chain(PartForm::ALL) {

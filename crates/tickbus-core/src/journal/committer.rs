@@ -121,14 +121,14 @@ impl Committer {
         path: &Path,
         policy: Policy,
     ) -> Result<Committer, JournalError> {
-        let Opening { mut log, dictionary, bus: last_bus, .. } = opening;
+        let Opening { mut log, dictionary, catalog, bus: last_bus, .. } = opening;
         dictionary.teach(bus.names()).map_err(BusError::from)?;
         let next = PRIORITIES.map(|priority| log.next(priority));
         let from = Continuation { bus: last_bus, next };
         let sleeper = Sleeper::new(bus)?;
         let preparer = log.preparer();
         let disk = Arc::clone(log.disk());
-        let upkeep = Upkeep::new(path.to_owned(), disk, preparer.clone(), policy.plan)?;
+        let upkeep = Upkeep::new(catalog, disk, preparer.clone(), policy.plan)?;
         let upkeep = Arc::new(upkeep);
         let reader = bus.begin_journal(path, from, gated(&policy))?;
         let marked = log.append_name(record::BUS, &bus.id().to_le_bytes());

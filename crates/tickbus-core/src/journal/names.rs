@@ -30,6 +30,11 @@ impl NameReader {
         NameReader { disk, catalog, log: None }
     }
 
+    /// What it has looked at, to be used on.
+    pub fn into_catalog(self) -> Catalog {
+        self.catalog
+    }
+
     /// Tell what is new since the last call, up to `until`.
     ///
     /// # Errors

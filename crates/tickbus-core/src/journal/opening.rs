@@ -19,6 +19,8 @@ pub struct Opening {
     pub log: Log<FsDisk>,
     pub recovered: Recovered,
     pub dictionary: Dictionary,
+    /// The parts of the journal.
+    pub catalog: Catalog,
     /// Id of the bus it was last the journal of.
     pub bus: Option<u64>,
 }
@@ -26,10 +28,10 @@ pub struct Opening {
 impl Opening {
     /// Open or begin the journal in a directory.
     pub fn of(path: &Path, segment_bytes: u64) -> Result<Opening, JournalError> {
-        let (mut log, recovered) = open_log(path, segment_bytes)?;
+        let (mut log, recovered, catalog) = open_log(path, segment_bytes)?;
         let (mut dictionary, mut bus) = (Dictionary::default(), None);
-        let mut names = NameReader::new(Arc::clone(log.disk()), Catalog::of(path)?);
-        names.read(Until::Position(log.written()), &mut |kind, bytes| {
+        let mut reader = NameReader::new(Arc::clone(log.disk()), catalog);
+        reader.read(Until::Position(log.written()), &mut |kind, bytes| {
             if kind == record::BUS {
                 bus = bytes.try_into().ok().map(u64::from_le_bytes);
             }
@@ -37,7 +39,7 @@ impl Opening {
         })?;
         let names: Vec<(u32, Vec<u8>)> = dictionary.records().collect();
         log.remember_names(&names);
-        Ok(Opening { log, recovered, dictionary, bus })
+        Ok(Opening { log, recovered, dictionary, catalog: reader.into_catalog(), bus })
     }
 
     /// Next sequence of each lane.
@@ -47,12 +49,16 @@ impl Opening {
 }
 
 /// Take the log over. It may begin where the sealed segments end.
-fn open_log(path: &Path, segment_bytes: u64) -> Result<(Log<FsDisk>, Recovered), JournalError> {
+fn open_log(
+    path: &Path,
+    segment_bytes: u64,
+) -> Result<(Log<FsDisk>, Recovered, Catalog), JournalError> {
     let place = path.display().to_string();
     let mut again = true;
     loop {
         let disk = FsDisk::open(path, true).map_err(JournalError::io("open", &place))?;
-        let sealed_to = Catalog::of(path)?.sealed_to();
+        let catalog = Catalog::of(path)?;
+        let sealed_to = catalog.sealed_to();
         let options = Options { segment_bytes, sealed_to, ..Options::default() };
         match Log::open(disk, &options) {
             // A writer that was closing has sealed one more between the look and the lock.
@@ -60,7 +66,7 @@ fn open_log(path: &Path, segment_bytes: u64) -> Result<(Log<FsDisk>, Recovered),
             Err(error) => return Err(error),
             Ok((log, recovered)) => {
                 remove_drafts(&**log.disk(), Form::Sealed)?;
-                return Ok((log, recovered));
+                return Ok((log, recovered, catalog));
             }
         }
     }

@@ -2,7 +2,9 @@
 //! stops when told to.
 //!
 //! A commit's sync waits for what is queued before it. Sixty-four MiB that a sealer has left to the
-//! kernel would hold up the next critical event for as long as the device takes for them.
+//! kernel would hold up the next critical event for as long as the device takes for them. So a portion
+//! is small, and between two of them the device is left alone for some times as long as one took,
+//! unless there is more work than that leaves time for.
 
 use super::folder::{Directory, Folder};
 use std::cell::Cell;
@@ -10,14 +12,18 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Bytes written between two syncs of a file.
-const AT_ONCE: u64 = 1 << 20;
+const AT_ONCE: u64 = 256 << 10;
+/// Longest rest between two portions.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 
 /// A directory that is written to in small portions.
 pub struct QuietFolder<'a> {
     directory: Directory,
     stop: &'a AtomicBool,
+    rest: u32,
 }
 
 /// A file, and how much of it the kernel holds back.
@@ -29,7 +35,14 @@ pub struct QuietFile {
 impl<'a> QuietFolder<'a> {
     /// Refuses to write once `stop` is set.
     pub fn new(directory: PathBuf, stop: &'a AtomicBool) -> QuietFolder<'a> {
-        QuietFolder { directory: Directory(directory), stop }
+        QuietFolder { directory: Directory(directory), stop, rest: 0 }
+    }
+
+    /// Rest between two portions, so many times as long as a portion took.
+    #[must_use]
+    pub fn resting(mut self, times: u32) -> QuietFolder<'a> {
+        self.rest = times;
+        self
     }
 }
 
@@ -56,7 +69,12 @@ impl Folder for QuietFolder<'_> {
             return Ok(());
         }
         file.unsynced.set(0);
-        file.file.sync_data()
+        let begin = Instant::now();
+        file.file.sync_data()?;
+        if self.rest > 0 {
+            std::thread::sleep((begin.elapsed() * self.rest).min(LONGEST_REST));
+        }
+        Ok(())
     }
 
     fn sync(&self, file: &QuietFile) -> io::Result<()> {

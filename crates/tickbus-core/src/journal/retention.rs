@@ -28,9 +28,9 @@ pub struct Limits {
     pub keep_bytes: Option<u64>,
 }
 
-/// For each lane the first sequence that somebody durable still needs; `u64::MAX`: nobody needs any.
-/// Whoever cannot tell says 0, which holds everything.
-pub type Needed = Arc<dyn Fn() -> Sequences + Send + Sync>;
+/// For each lane the first sequence that somebody durable still needs; `u64::MAX`: nobody needs any. As
+/// long as that cannot be told nothing is removed.
+pub type Needed = Arc<dyn Fn() -> Result<Sequences, JournalError> + Send + Sync>;
 
 /// What retention has removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Removed {
 /// Remove what is beyond the limits; `None` if somebody is packing at the moment.
 ///
 /// # Errors
-/// When a file cannot be removed. What went before has gone.
+/// When a file cannot be removed, or what is needed cannot be told. What went before has gone.
 pub fn retain(
     catalog: &mut Catalog,
     disk: &Arc<FsDisk>,
@@ -79,7 +79,7 @@ pub fn retain(
     if beyond == 0 {
         return Ok(Some(Removed::default()));
     }
-    let needed = needed();
+    let needed = needed()?;
     let free = |index: &usize| {
         let next = parts[index + 1].identity.first_sequence;
         PRIORITIES.iter().all(|lane| next[*lane as usize] <= needed[*lane as usize])

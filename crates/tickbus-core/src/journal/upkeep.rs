@@ -32,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long to wait after a failure, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How many times as long as it writes the sealer leaves the device alone, while it keeps up.
+const RESTS: u32 = 3;
 /// Niceness of the thread: whoever publishes or reads goes first.
 const NICE: i32 = 10;
 
@@ -90,20 +92,22 @@ struct Task {
 }
 
 impl Upkeep {
-    /// For the journal in `directory`, which the caller writes.
+    /// For the journal of a catalogue, which the caller writes.
     ///
     /// # Errors
-    /// When the directory cannot be read.
+    /// When the file that is locked cannot be made.
     pub fn new(
-        directory: PathBuf,
+        catalog: Catalog,
         disk: Arc<FsDisk>,
         preparer: Preparer<FsDisk>,
         plan: Plan,
     ) -> Result<Upkeep, JournalError> {
-        let needed: Needed = Arc::new(|| [u64::MAX; 3]);
+        let needed: Needed = Arc::new(|| Ok([u64::MAX; 3]));
+        // Made now, as retention has to do its work also when the disk is full.
+        disk.try_hold(COMPACT)?;
         Ok(Upkeep {
-            catalog: Mutex::new(Catalog::of(&directory)?),
-            directory,
+            directory: catalog.directory().to_owned(),
+            catalog: Mutex::new(catalog),
             disk,
             preparer,
             plan,
@@ -113,13 +117,17 @@ impl Upkeep {
         })
     }
 
-    /// Say who needs which events still: retention asks before it removes anything.
+    /// Say who needs which events still: retention asks before it removes anything. To be said before
+    /// [`Upkeep::run`].
     pub fn set_needed(&self, needed: Needed) {
         *locked(&self.needed) = needed;
     }
 
     /// Have somebody told of failures as they come.
     pub fn set_tell(&self, tell: Tell) {
+        if let Some(failing) = &locked(&self.counts).failing {
+            tell(failing);
+        }
         *locked(&self.tell) = Some(tell);
     }
 
@@ -211,7 +219,9 @@ impl Upkeep {
     /// # Errors
     /// When it is damaged, cannot be read, or the sealed one cannot be written. It stays in the log.
     pub fn seal_oldest(&self, stop: &AtomicBool) -> Result<bool, JournalError> {
-        self.seal_in(&QuietFolder::new(self.directory.clone(), stop))
+        // Segments that fill faster than one is sealed at leisure would take ever more space.
+        let rest = if self.preparer.finished().len() > 1 { 0 } else { RESTS };
+        self.seal_in(&QuietFolder::new(self.directory.clone(), stop).resting(rest))
     }
 
     /// The same, writing to a folder of the caller's, which is the journal's directory.

@@ -126,7 +126,11 @@ impl Whole {
                     self.look_again(lane, tries)?;
                     (tries, looked) = (tries + 1, true);
                 }
-                Ok(Step::Again) => return Ok(at),
+                Ok(Step::Again) => {
+                    let position = self.catalog.sealed_to();
+                    let first = self.catalog.parts().first().map_or(u64::MAX, Part::first);
+                    return Err(JournalError::Gone { position, first }.into());
+                }
                 Err(trouble) => {
                     self.places[lane] = None;
                     return Err(trouble);
@@ -146,14 +150,20 @@ impl Whole {
         self.catalog.refresh()?;
         let mut maybe = None;
         let mut from = None;
+        // Where the part before ends.
+        let mut behind = None;
         let parts: Vec<Part> = self.catalog.parts().to_vec();
         for part in &parts {
             let first = part.identity.first_sequence[lane];
+            if self.catalog.hole_before(part).is_some() {
+                maybe = maybe.or(behind.filter(|behind| *behind < first));
+            }
+            behind = Some(first);
             if part.form == PartForm::Log {
                 from = Some(first);
                 break;
             }
-            match self.first_in(part, lane, timestamp) {
+            match self.first_in(part, lane, timestamp, &mut behind) {
                 Ok(Reached::At(found)) => return Ok(maybe.unwrap_or(found)),
                 Ok(Reached::Before) => maybe = None,
                 Ok(Reached::Unknown) => {}
@@ -181,11 +191,19 @@ impl Whole {
         Ok(maybe.unwrap_or(end))
     }
 
-    fn first_in(&self, part: &Part, lane: usize, timestamp: u64) -> Result<Reached, SegmentError> {
+    /// The first event of a time or later in a part; `behind` is where the part ends, if it can be opened.
+    fn first_in(
+        &self,
+        part: &Part,
+        lane: usize,
+        timestamp: u64,
+        behind: &mut Option<u64>,
+    ) -> Result<Reached, SegmentError> {
         let priority = PRIORITIES[lane];
         let Some(stored) = self.catalog.open(part.first())? else {
             return Ok(Reached::Gone);
         };
+        *behind = Some(stored.opened().next_sequence(priority));
         let segment = stored.segment();
         let span = segment.span(priority);
         if span.count == 0 {
@@ -251,9 +269,8 @@ impl Whole {
                     self.places[lane] = Some(Place::Log(Box::new(reader)));
                     self.step(lane, at, end, out, looked)
                 }
-                Err(JournalError::GoneSequence { .. }) if !looked => Ok(Step::Again),
-                Err(JournalError::GoneSequence { first: u64::MAX, .. }) => Ok(Step::End),
-                Err(JournalError::GoneSequence { first, .. }) => Ok(Step::Jump(first)),
+                // The catalogue has just said that it is there: it was sealed since.
+                Err(JournalError::GoneSequence { .. }) => Ok(Step::Again),
                 Err(error) => Err(error.into()),
             };
         }

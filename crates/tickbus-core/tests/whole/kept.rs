@@ -34,7 +34,7 @@ pub struct Kept {
 
 pub fn upkeep_of(path: &Path, log: &Log<FsDisk>) -> Upkeep {
     let disk = Arc::clone(log.disk());
-    Upkeep::new(path.to_owned(), disk, log.preparer(), Plan::default()).unwrap()
+    Upkeep::new(Catalog::of(path).unwrap(), disk, log.preparer(), Plan::default()).unwrap()
 }
 
 impl Kept {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tickbus_core::Priority;
 use tickbus_core::journal::catalog::Catalog;
 use tickbus_core::journal::compact::COMPACT;
+use tickbus_core::journal::error::JournalError;
 use tickbus_core::journal::retention::{Limits, Needed, Removed, retain};
 use tickbus_core::journal::whole::Whole;
 
@@ -25,7 +26,7 @@ fn filled() -> Kept {
 }
 
 fn nobody() -> Needed {
-    Arc::new(|| [u64::MAX; 3])
+    Arc::new(|| Ok([u64::MAX; 3]))
 }
 
 fn run(kept: &Kept, limits: Limits, needed: &Needed) -> Removed {
@@ -93,7 +94,7 @@ fn what_somebody_needs_is_held_and_counted() {
     let parts = Catalog::of(kept.path()).unwrap().parts().to_vec();
     // Has not acknowledged the first event of the fourth part.
     let cursor = parts[3].identity.first_sequence[1];
-    let needed: Needed = Arc::new(move || [u64::MAX, cursor, u64::MAX]);
+    let needed: Needed = Arc::new(move || Ok([u64::MAX, cursor, u64::MAX]));
 
     let removed = run(&kept, SMALLEST, &needed);
 
@@ -124,4 +125,15 @@ fn nothing_is_removed_while_somebody_packs() {
     assert_eq!(retain(&mut catalog, &disk, SMALLEST, &nobody()).unwrap(), None);
     drop(held);
     assert!(retain(&mut catalog, &disk, SMALLEST, &nobody()).unwrap().unwrap().parts > 0);
+}
+
+#[test]
+fn nothing_is_removed_when_it_is_not_known_who_needs_it() {
+    let kept = filled();
+    let disk = Arc::clone(kept.log.as_ref().unwrap().disk());
+    let mut catalog = Catalog::of(kept.path()).unwrap();
+    let parts = catalog.parts().to_vec();
+    let unknown: Needed = Arc::new(|| Err(JournalError::Closed));
+    assert!(retain(&mut catalog, &disk, SMALLEST, &unknown).is_err());
+    assert_eq!(Catalog::of(kept.path()).unwrap().parts(), parts);
 }

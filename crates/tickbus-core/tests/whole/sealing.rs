@@ -1,10 +1,11 @@
 //! Sealing and packing change no answer, and may stop anywhere.
 
-use super::kept::{Kept, never};
+use super::kept::{Kept, SEGMENT, never};
 use super::segments::Dying;
 use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Duration;
 use tickbus_core::Priority;
 use tickbus_core::journal::catalog::{Catalog, PartForm};
@@ -12,6 +13,8 @@ use tickbus_core::journal::compact::compact_old;
 use tickbus_core::journal::error::JournalError;
 use tickbus_core::journal::folder::Form;
 use tickbus_core::journal::format::{record, segment_name};
+use tickbus_core::journal::opening::Opening;
+use tickbus_core::journal::retention::{Limits, Needed, retain};
 use tickbus_core::journal::whole::Whole;
 
 const LANES: [Priority; 3] = [Priority::Normal, Priority::High, Priority::Critical];
@@ -262,4 +265,62 @@ fn a_compaction_that_is_stopped_is_done_again() {
     assert_eq!((rest.segments, rest.stopped), (4, false));
     assert!(rest.bytes_after < rest.bytes_before && rest.events > 0);
     kept.assert_whole();
+}
+
+#[test]
+fn a_log_that_begins_behind_the_sealed_parts_is_not_opened() {
+    for gone in [Form::Sealed.suffix(), ".log"] {
+        let mut kept = filled(8);
+        kept.seal(3);
+        kept.log = None;
+        let catalog = Catalog::of(kept.path()).unwrap();
+        let part = match gone {
+            ".log" => catalog.parts()[3],
+            _ => catalog.parts()[2],
+        };
+        assert!(part.file().ends_with(gone));
+        fs::remove_file(kept.path().join(part.file())).unwrap();
+
+        let refused = Opening::of(kept.path(), SEGMENT).map(|_| ());
+
+        let expected = part.first()..part.end();
+        match refused {
+            Err(JournalError::MissingSegment { first, end }) => assert_eq!(first..end, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Names so many that later segments do not begin with all of them: then they are where they were first
+/// written, behind the last segment that does, and retention leaves those parts.
+#[test]
+fn names_are_found_and_kept_when_later_parts_do_not_repeat_them() {
+    let mut kept = Kept::new();
+    for number in 2..90u32 {
+        let name = [
+            &number.to_le_bytes()[..],
+            format!("{number:060}").as_bytes(),
+        ]
+        .concat();
+        if number == 2 {
+            kept.write(Priority::High, &[1]);
+        }
+        kept.log.as_mut().unwrap().append_name(record::SYMBOL, &name).unwrap();
+        kept.write(Priority::Normal, &[5; 20]);
+        kept.commit();
+    }
+    kept.seal(4);
+    kept.pack();
+    kept.seal(4);
+    kept.log = None;
+    let Opening { log, dictionary, .. } = Opening::of(kept.path(), SEGMENT).unwrap();
+    assert_eq!(dictionary.records().count(), 89);
+    let needed: Needed = Arc::new(|| Ok([u64::MAX; 3]));
+    let limits = Limits { keep: None, keep_bytes: Some(0) };
+    let mut catalog = Catalog::of(kept.path()).unwrap();
+    let removed = retain(&mut catalog, log.disk(), limits, &needed).unwrap().unwrap();
+    assert!(removed.parts > 0 && removed.held > 0, "{removed:?}");
+    drop(log);
+    let Opening { dictionary, .. } = Opening::of(kept.path(), SEGMENT).unwrap();
+    assert_eq!(dictionary.records().count(), 89);
 }
