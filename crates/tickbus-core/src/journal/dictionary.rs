@@ -117,6 +117,21 @@ impl Dictionary {
             .chain(self.types.iter().map(|row| (TYPE, encode_type(row))))
     }
 
+    /// Numbers and texts of the symbols.
+    pub fn symbols(&self) -> impl Iterator<Item = (u32, &str)> {
+        (1..).zip(&self.symbols.texts).map(|(number, text)| (number, &**text))
+    }
+
+    /// Numbers and texts of the sources.
+    pub fn sources(&self) -> impl Iterator<Item = (u32, &str)> {
+        (1..).zip(&self.sources.texts).map(|(number, text)| (number, &**text))
+    }
+
+    /// The event types that were registered.
+    pub fn types(&self) -> &[TypeRow] {
+        &self.types
+    }
+
     /// Give a bus the names and types of this journal, in their order: on a new bus they get the
     /// same numbers.
     pub fn teach(&self, names: &BusNames) -> Result<(), NamingError> {

@@ -26,6 +26,10 @@ pub enum SegmentError {
     },
     /// Segments that are not in the order of their sequences, or hold an event twice.
     Order { lane: Priority, sequence: u64 },
+    /// Positions that no file holds, from the first to the one before `end`.
+    Missing { path: PathBuf, first: u64, end: u64 },
+    /// The file was there when the query began and has been removed since.
+    Removed { path: PathBuf },
 }
 
 /// Where a file is damaged, and which events are not to be had because of it.
@@ -67,6 +71,12 @@ impl fmt::Display for SegmentError {
             },
             SegmentError::Order { lane, sequence } => {
                 write!(to, "{} lane: sequence {sequence} stands in two segments", lane.name())
+            }
+            SegmentError::Missing { path, first, end } => {
+                write!(to, "{}: no file holds positions {first} to {}", path.display(), end - 1)
+            }
+            SegmentError::Removed { path } => {
+                write!(to, "{} was removed while it was read", path.display())
             }
         }
     }

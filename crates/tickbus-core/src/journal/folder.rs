@@ -115,7 +115,7 @@ pub fn list(directory: &Path) -> io::Result<Vec<(u64, Form)>> {
     Ok(found)
 }
 
-fn parse(name: &str) -> Option<(u64, Form)> {
+pub(super) fn parse(name: &str) -> Option<(u64, Form)> {
     [Form::Sealed, Form::Packed].into_iter().find_map(|form| {
         let first = name.strip_suffix(form.suffix())?.parse().ok()?;
         // Only the one spelling: "7.seg" or "+07.seg" is not ours.

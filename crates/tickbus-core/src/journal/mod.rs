@@ -13,12 +13,14 @@
 //! - [`packed`], [`columns`], [`planes`]: the same, a tenth of the size
 //! - [`index`]: what a block of events can contain
 //! - [`query`]: the events of a time, of types, symbols and sources
+//! - [`hot`]: a log segment as queries see it; [`parts`], [`archive`]: all segments as one log
 //! - [`draft`], [`opened`]: a segment while it is written, and while it is read
 //! - [`folder`]: the file operations, and names
 //! - [`fault`]: what can be wrong with a segment
 //!
 //! `docs/parts/journal.md` says what is promised.
 
+pub mod archive;
 pub mod columns;
 pub mod committer;
 pub mod dictionary;
@@ -29,6 +31,7 @@ pub mod fault;
 pub mod folder;
 pub mod format;
 pub mod history;
+pub mod hot;
 pub mod index;
 pub mod lane_reader;
 pub mod log;
@@ -36,6 +39,7 @@ mod names;
 pub mod opened;
 pub mod opening;
 pub mod packed;
+pub mod parts;
 pub mod planes;
 pub mod query;
 pub mod reader;
