@@ -1,4 +1,4 @@
-//! All segments of a journal as one log: what is still in the log, sealed and packed ones.
+//! All parts of a journal as one log: what is still in the log, sealed and packed segments.
 //!
 //! ```text
 //! 00.segz 01.segz 02.seg 03.seg 04.log 05.log ─► parts in order ─► query
@@ -6,153 +6,41 @@
 //! ```
 //!
 //! Others append, seal, pack, recycle and delete meanwhile. A query ends at what was written when it
-//! began, and what it began with it reads to its end: a segment that was sealed or packed since has the
-//! same events in the same blocks, and is read there. Only one that was deleted is an error,
-//! [`SegmentError::Removed`].
+//! began, and what it began with it reads to its end (held.rs).
 //!
 //! **Damage** is an error of the query, before or while it reads. A query that salvages leaves out
 //! what cannot be read and lists it.
 //!
-//! **Memory.** For each segment what its footer says of the lanes (200 bytes), the index of each log
+//! **Memory.** For each part what its footer says of the lanes (300 bytes), the index of each log
 //! segment (hot.rs), up to 64 open files with an index of 0.1 % of their events, the names, and what
 //! the query itself takes (query.rs).
 
+use super::catalog::{Catalog, Hole, Part, PartForm, Stored};
 use super::dictionary::Dictionary;
+use super::error::JournalError;
 use super::fault::{Damage, SegmentError};
-use super::folder::Form;
-use super::format::{HeaderState, JournalId, SegmentHeader, segment_name};
-use super::hot::{Hot, HotReader, Scan, fault};
-use super::index::LaneIndex;
-use super::parts::{Files, Forms, SegmentFile, list};
-use super::query::{Buffer, Hold, Query, Results, Rows, Segment, Span};
+use super::format::{HeaderState, JournalId, SegmentHeader};
+use super::held::{Files, Held};
+use super::hot::{Hot, fault};
+use super::query::{Query, Results, Rows};
+use super::scan::{Scan, is_of_names};
 use super::walk::{look_ahead, read_header};
 use crate::event::{PRIORITIES, Priority};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Looks at a directory that others change, with a pause between them.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// A segment of the journal, in whatever form.
-#[derive(Clone)]
-pub struct Part {
-    /// First position, and the one behind the last.
-    pub first: u64,
-    pub end: u64,
-    pub path: PathBuf,
-    /// None: it is in the log.
-    pub form: Option<Form>,
-    spans: [Span; 3],
-    hot: Option<Arc<Hot>>,
-    files: Arc<Files>,
-}
-
-impl Part {
-    fn of_file(files: &Arc<Files>, file: &SegmentFile, form: Form) -> Part {
-        let opened = file.opened();
-        let identity = &opened.layout().identity;
-        let segment = file.segment();
-        Part {
-            first: identity.first_position,
-            end: identity.first_position.saturating_add(identity.slots),
-            path: opened.path().to_path_buf(),
-            form: Some(form),
-            spans: PRIORITIES.map(|lane| segment.span(lane)),
-            hot: None,
-            files: Arc::clone(files),
-        }
-    }
-
-    fn of_log(files: &Arc<Files>, head: &SegmentHeader, hot: &Arc<Hot>) -> Part {
-        Part {
-            first: head.first,
-            end: head.end(),
-            path: files.path.join(segment_name(head.first)),
-            form: None,
-            spans: PRIORITIES.map(|lane| hot.span(lane)),
-            hot: Some(Arc::clone(hot)),
-            files: Arc::clone(files),
-        }
-    }
-
-    pub fn span(&self, lane: Priority) -> Span {
-        self.spans[lane as usize]
-    }
-}
-
-impl Hold for Arc<Part> {
-    fn span(&self, lane: Priority) -> Span {
-        Part::span(self, lane)
-    }
-
-    fn open(&self) -> Result<Arc<dyn Segment>, SegmentError> {
-        let Some(hot) = &self.hot else {
-            return self.files.open(self.first).map(|file| file.segment());
-        };
-        match hot.open() {
-            Ok(reader) => Ok(Arc::new(Recyclable {
-                reader,
-                part: Arc::clone(self),
-                instead: OnceLock::new(),
-            })),
-            // It has been sealed since.
-            Err(SegmentError::Removed { .. }) => {
-                self.files.open(self.first).map(|file| file.segment())
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// A log segment that may be sealed and overwritten while it is read.
-struct Recyclable {
-    reader: HotReader,
-    part: Arc<Part>,
-    instead: OnceLock<Arc<dyn Segment>>,
-}
-
-impl Segment for Recyclable {
-    fn span(&self, lane: Priority) -> Span {
-        self.part.span(lane)
-    }
-
-    fn index(&self, lane: Priority) -> Result<Arc<LaneIndex>, SegmentError> {
-        self.reader.index(lane)
-    }
-
-    fn sequence(&self, lane: Priority, row: u64) -> u64 {
-        self.reader.sequence(lane, row)
-    }
-
-    fn block<'b>(
-        &self,
-        lane: Priority,
-        block: usize,
-        buffer: &'b mut Buffer,
-    ) -> Result<&'b [u8], SegmentError> {
-        if self.instead.get().is_none() {
-            match self.reader.fill(lane, block, buffer) {
-                Ok(length) => return Ok(&buffer.bytes[..length]),
-                Err(SegmentError::Removed { .. }) => {
-                    let file = self.part.files.open(self.part.first)?;
-                    self.instead.get_or_init(|| file.segment());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        self.instead.get().expect("set above").block(lane, block, buffer)
-    }
-}
-
-/// A journal's segments at one moment.
+/// A journal's parts at one moment.
 pub struct View {
     pub id: JournalId,
-    pub parts: Vec<Arc<Part>>,
+    pub parts: Vec<Arc<Held>>,
     /// What is known to be missing or damaged, without reading all events.
     pub faults: Vec<SegmentError>,
 }
@@ -185,51 +73,43 @@ pub struct Archive {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
-    id: Option<JournalId>,
-    /// Sealed and packed segments.
-    parts: BTreeMap<u64, Arc<Part>>,
+    catalog: Catalog,
+    /// Sealed and packed parts.
+    stored: BTreeMap<u64, Arc<Held>>,
     /// Log segments that take no more.
-    hot: BTreeMap<u64, (SegmentHeader, Arc<Hot>)>,
+    finished: BTreeMap<u64, (SegmentHeader, Arc<Hot>)>,
     /// Those that do.
     scans: BTreeMap<u64, Scan>,
     /// Records of names from log segments that the dictionary has not taken in yet.
     names: BTreeMap<u64, Vec<(u32, Vec<u8>)>>,
     dictionary: Dictionary,
-    /// Names of segments before this position are known.
+    /// Names of parts before this position are known.
     named_to: u64,
     bad_names: Vec<Damage>,
 }
 
-/// Why a look at the directory was not enough.
-enum Trouble {
-    /// It changed meanwhile.
-    Changed(SegmentError),
-    Wrong(SegmentError),
-}
-
-impl From<SegmentError> for Trouble {
-    fn from(error: SegmentError) -> Trouble {
-        match error {
-            SegmentError::Removed { .. } => Trouble::Changed(error),
-            _ => Trouble::Wrong(error),
-        }
-    }
-}
-
-/// What stands at a position.
+/// What stands where the catalogue says that a part is.
 enum Stands {
-    Part(Arc<Part>),
-    Log(SegmentHeader, File),
-    Broken(PathBuf),
+    Held(Arc<Held>),
+    Log(Part, SegmentHeader, File),
 }
 
 impl Archive {
     /// The journal in a directory.
     pub fn open(path: &Path) -> Result<Archive, SegmentError> {
-        let archive =
-            Archive { files: Arc::new(Files::new(path.to_path_buf())), state: Mutex::default() };
+        let state = State {
+            catalog: Catalog::of(path).map_err(|error| fault(path, error))?,
+            stored: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            scans: BTreeMap::new(),
+            names: BTreeMap::new(),
+            dictionary: Dictionary::default(),
+            named_to: 0,
+            bad_names: Vec::new(),
+        };
+        let files = Arc::new(Files::new(path.to_path_buf()));
+        let archive = Archive { files, state: Mutex::new(state) };
         archive.view()?;
         Ok(archive)
     }
@@ -264,154 +144,168 @@ impl Archive {
         Ok((state.dictionary.clone(), faults))
     }
 
+    /// The payload that the event at a sequence refers to; `None` when it was not kept. Where a
+    /// reference was used twice within a sealed segment, since the bus began anew, it is the later one's.
+    pub fn payload(
+        &self,
+        lane: Priority,
+        sequence: u64,
+        reference: u64,
+    ) -> Result<Option<Vec<u8>>, SegmentError> {
+        let parts = self.view()?.parts;
+        let behind = parts.partition_point(|part| part.span(lane).first_sequence <= sequence);
+        // Its record stands before it, so perhaps at the end of the part before.
+        for part in parts[behind.saturating_sub(2)..behind].iter().rev() {
+            if let Some(payload) = part.payload(lane, sequence, reference)? {
+                return Ok(Some(payload));
+            }
+        }
+        Ok(None)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look(&self, state: &mut State) -> Result<View, SegmentError> {
-        for tries_left in (0..TRIES).rev() {
-            match self.try_look(state, tries_left == 0) {
-                Ok(view) => return Ok(view),
-                Err(Trouble::Changed(error)) if tries_left == 0 => return Err(error),
-                Err(Trouble::Changed(_)) => std::thread::sleep(PAUSE),
-                Err(Trouble::Wrong(error)) => return Err(error),
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_look(state) {
+                // What is listed may have got another form since.
+                Err(SegmentError::Removed { .. }) if tries < TRIES => std::thread::sleep(PAUSE),
+                view => return view,
             }
         }
-        unreachable!("the last try returns")
     }
 
-    fn try_look(&self, state: &mut State, is_last: bool) -> Result<View, Trouble> {
-        let listing = list(&self.files.path)?;
-        self.files.forget(&listing);
-        state.parts.retain(|first, _| listing.contains_key(first));
-        state.hot.retain(|first, _| listing.get(first).is_some_and(|forms| forms.log));
-        state.scans.retain(|first, _| listing.get(first).is_some_and(|forms| forms.log));
+    fn try_look(&self, state: &mut State) -> Result<View, SegmentError> {
+        self.refresh(&mut state.catalog)?;
+        let catalog = state.catalog.clone();
+        let parts = catalog.parts();
+        let form_of = |first: u64| {
+            let at = parts.binary_search_by_key(&first, Part::first).ok()?;
+            Some(parts[at].form)
+        };
+        self.files.keep_only(|first, form| form_of(first) == Some(form));
+        state.stored.retain(|first, held| form_of(*first) == Some(held.form));
+        // A damaged sealed file may stand before its log segment.
+        state
+            .finished
+            .retain(|first, _| form_of(*first).is_some_and(|form| form != PartForm::Packed));
+        state.scans.retain(|first, _| form_of(*first).is_some());
+        let Some(id) = parts.last().map(|part| part.identity.journal) else {
+            return Err(no_journal(&catalog));
+        };
         let mut faults = Vec::new();
         let mut standing = Vec::new();
-        let last = listing.keys().next_back().copied();
-        for (&first, forms) in &listing {
-            match self.stands(state, first, *forms, Some(first) == last, &mut faults)? {
-                Some(stands) => standing.push(stands),
-                None => continue,
-            }
-        }
-        let parts = self.scan(state, standing)?;
-        let mut sound = Vec::new();
-        for part in &parts {
-            if let Ok(part) = part {
-                if let Some(hot) = &part.hot {
-                    faults.extend(hot.damage().into_iter().map(SegmentError::Damaged));
+        for part in parts {
+            match self.stands(state, part) {
+                Ok(stands) => standing.push(stands),
+                Err(error @ (SegmentError::Damaged(_) | SegmentError::Foreign { .. })) => {
+                    faults.push(error);
                 }
-                sound.push(Arc::clone(part));
+                Err(error) => return Err(error),
             }
         }
-        follow(&parts, is_last, &mut faults)?;
-        let Some(id) = state.id else {
-            let path = self.files.path.clone();
-            let no_journal = SegmentError::Foreign { path, why: "no journal: it has no segment" };
-            return Err(Trouble::Wrong(match faults.into_iter().next() {
-                Some(fault) => fault,
-                None => no_journal,
-            }));
+        let held = self.scan(state, standing)?;
+        for hot in held.iter().filter_map(|held| held.hot.as_ref()) {
+            faults.extend(hot.damage().into_iter().map(SegmentError::Damaged));
+        }
+        let hole = |hole: &Hole| SegmentError::Missing {
+            path: catalog.directory().to_path_buf(),
+            first: hole.first,
+            end: hole.end,
+            why: hole.why.clone(),
         };
-        self.learn(state, &sound)?;
+        faults.extend(catalog.holes().iter().map(hole));
+        follow(&held, &mut faults)?;
+        self.learn(state, &held)?;
         faults.extend(state.bad_names.iter().cloned().map(SegmentError::Damaged));
-        Ok(View { id, parts: sound, faults })
+        Ok(View { id, parts: held, faults })
     }
 
-    /// What the files of a position are; `None` for a segment that is only prepared.
-    fn stands(
-        &self,
-        state: &mut State,
-        first: u64,
-        forms: Forms,
-        is_last: bool,
-        faults: &mut Vec<SegmentError>,
-    ) -> Result<Option<Stands>, Trouble> {
-        let form = if forms.sealed { Form::Sealed } else { Form::Packed };
-        if forms.sealed || forms.packed {
-            if let Some(part) = state.parts.get(&first).filter(|part| part.form == Some(form)) {
-                return Ok(Some(Stands::Part(Arc::clone(part))));
+    /// Look at the directory. A part that is not listed any more is looked for again: a listing may
+    /// miss a part that changes its form.
+    fn refresh(&self, catalog: &mut Catalog) -> Result<(), SegmentError> {
+        let of = |error| fault(&self.files.path, error);
+        let firsts =
+            |catalog: &Catalog| catalog.parts().iter().map(Part::first).collect::<Vec<_>>();
+        let mut before = firsts(catalog);
+        for _ in 0..TRIES {
+            catalog.refresh().map_err(of)?;
+            let now = firsts(catalog);
+            if before.iter().all(|first| now.binary_search(first).is_ok()) {
+                break;
+            }
+            before = now;
+        }
+        Ok(())
+    }
+
+    fn stands(&self, state: &mut State, part: &Part) -> Result<Stands, SegmentError> {
+        let first = part.first();
+        if part.form != PartForm::Log {
+            if let Some(held) = state.stored.get(&first) {
+                return Ok(Stands::Held(Arc::clone(held)));
             }
             match self.files.open(first) {
-                Ok(file) => {
-                    let identity = file.opened().layout().identity;
-                    own(state, identity.journal, file.opened().path())?;
-                    let part = Arc::new(Part::of_file(&self.files, &file, form));
-                    state.parts.insert(first, Arc::clone(&part));
-                    return Ok(Some(Stands::Part(part)));
-                }
-                // Damaged, but what it was made of is still there.
-                Err(_) if forms.log => {}
-                Err(error @ (SegmentError::Removed { .. } | SegmentError::Io { .. })) => {
-                    return Err(error.into());
+                Ok(stored) => {
+                    let held = Arc::new(Held::stored(&self.files, &stored, part.form));
+                    state.stored.insert(first, Arc::clone(&held));
+                    return Ok(Stands::Held(held));
                 }
                 Err(error) => {
-                    faults.push(error);
-                    let path = self.files.path.join(form.name(first));
-                    return Ok(Some(Stands::Broken(path)));
+                    // Damaged, but what it was made of may still be there.
+                    return self.log(part).map_err(|_| error);
                 }
             }
         }
-        let path = self.files.path.join(segment_name(first));
-        let file = File::open(&path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Trouble::Changed(SegmentError::Removed { path: path.clone() }),
-            _ => Trouble::Wrong(SegmentError::io("open", &path)(error)),
-        })?;
-        let read = || read_header(&file, first, None).map_err(|error| fault(&path, error));
-        let mut header = read()?;
-        if !matches!(header, HeaderState::Whole(_) | HeaderState::Blank) {
-            // It may be read while it is written.
-            std::thread::sleep(PAUSE);
-            header = read()?;
-        }
-        let why = match header {
-            HeaderState::Whole(head) => {
-                own(state, head.id, &path)?;
-                return Ok(Some(Stands::Log(head, file)));
-            }
-            HeaderState::Foreign => {
-                return Err(SegmentError::Foreign { path, why: "no log segment" }.into());
-            }
-            _ if is_last => return Ok(None),
-            HeaderState::Blank => "the header is missing",
-            _ => "the header is wrong",
-        };
-        faults.push(SegmentError::damaged(&path, 0, why));
-        Ok(Some(Stands::Broken(path)))
+        self.log(part)
     }
 
-    /// Read what is new in the log. `Err`: the file at this place cannot be read.
+    fn log(&self, part: &Part) -> Result<Stands, SegmentError> {
+        let path = self.files.path.join(PartForm::Log.file(part.first()));
+        let removed = || SegmentError::Removed { path: path.clone() };
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => removed(),
+            _ => SegmentError::io("open", &path)(error),
+        })?;
+        match read_header(&file, part.first(), None).map_err(|error| fault(&path, error))? {
+            HeaderState::Whole(head) => Ok(Stands::Log(*part, head, file)),
+            // It was recycled, or its header is damaged: the catalogue finds out.
+            _ => Err(removed()),
+        }
+    }
+
+    /// Read what is new in the log.
     fn scan(
         &self,
         state: &mut State,
         standing: Vec<Stands>,
-    ) -> Result<Vec<Result<Arc<Part>, PathBuf>>, SegmentError> {
+    ) -> Result<Vec<Arc<Held>>, SegmentError> {
         let mut parts = Vec::new();
         let mut standing = standing.into_iter();
         while let Some(stands) = standing.next() {
-            let (head, file) = match stands {
-                Stands::Part(part) => {
-                    parts.push(Ok(part));
+            let (part, head, file) = match stands {
+                Stands::Held(held) => {
+                    parts.push(held);
                     continue;
                 }
-                Stands::Broken(path) => {
-                    parts.push(Err(path));
-                    continue;
-                }
-                Stands::Log(head, file) => (head, file),
+                Stands::Log(part, head, file) => (part, head, file),
             };
-            if let Some((_, hot)) = state.hot.get(&head.first).filter(|(known, _)| *known == head) {
-                parts.push(Ok(Arc::new(Part::of_log(&self.files, &head, hot))));
+            let known = state.finished.get(&head.first).filter(|(known, _)| *known == head);
+            if let Some((_, hot)) = known {
+                parts.push(Arc::new(Held::hot(&self.files, part.identity, hot)));
                 continue;
             }
-            let path = self.files.path.join(segment_name(head.first));
+            let path = self.files.path.join(PartForm::Log.file(head.first));
             let later: Vec<(&SegmentHeader, &File)> = standing
                 .as_slice()
                 .iter()
                 .filter_map(|stands| match stands {
-                    Stands::Log(head, file) => Some((head, file)),
-                    _ => None,
+                    Stands::Log(_, head, file) => Some((head, file)),
+                    Stands::Held(_) => None,
                 })
                 .collect();
             let mut vouched = |position| {
@@ -440,9 +334,9 @@ impl Archive {
             scan.go_on(&mut vouched)?;
             state.names.entry(head.first).or_default().append(&mut scan.names);
             let hot = Arc::new(scan.hot());
-            parts.push(Ok(Arc::new(Part::of_log(&self.files, &head, &hot))));
+            parts.push(Arc::new(Held::hot(&self.files, part.identity, &hot)));
             if scan.finished {
-                state.hot.insert(head.first, (head, hot));
+                state.finished.insert(head.first, (head, hot));
                 continue;
             }
             state.scans.insert(head.first, scan);
@@ -455,22 +349,22 @@ impl Archive {
     }
 
     /// Take in the names of segments that are new.
-    fn learn(&self, state: &mut State, parts: &[Arc<Part>]) -> Result<(), SegmentError> {
-        let new = parts.partition_point(|part| part.end <= state.named_to);
+    fn learn(&self, state: &mut State, parts: &[Arc<Held>]) -> Result<(), SegmentError> {
+        let new = parts.partition_point(|part| part.end() <= state.named_to);
         let mut start = new;
         for (at, part) in parts.iter().enumerate().skip(new).rev() {
             // The head of a segment repeats all names before.
-            if part.first > state.named_to && self.has_all_names(state, part)? {
+            if part.first() > state.named_to && self.has_all_names(state, part)? {
                 start = at;
                 break;
             }
         }
-        let first = parts.get(start).map_or(0, |part| part.first);
+        let first = parts.get(start).map_or(0, |part| part.first());
         state.names.retain(|position, _| *position >= first);
         for part in &parts[start..] {
             let records = match &part.hot {
-                Some(_) => state.names.remove(&part.first).unwrap_or_default(),
-                None => names_of(&self.files.open(part.first)?)?,
+                Some(_) => state.names.remove(&part.first()).unwrap_or_default(),
+                None => names_of(&*self.files.open(part.first())?)?,
             };
             let mut bad = false;
             for (kind, bytes) in records.iter().filter(|(kind, _)| Dictionary::knows(*kind)) {
@@ -482,91 +376,71 @@ impl Archive {
                 let damage = Damage { path, offset: 0, lane: None, sequences: None, why };
                 state.bad_names.push(damage);
             }
-            state.named_to = if part.hot.is_some() { part.first } else { part.end };
+            state.named_to = if part.hot.is_some() { part.first() } else { part.end() };
         }
         Ok(())
     }
 
-    fn has_all_names(&self, state: &State, part: &Part) -> Result<bool, SegmentError> {
+    fn has_all_names(&self, state: &State, part: &Held) -> Result<bool, SegmentError> {
         let has_all = |records: &[(u32, Vec<u8>)]| {
             let count = records.first().filter(|(kind, _)| !Dictionary::knows(*kind));
             let count = count.and_then(|(_, bytes)| bytes.first_chunk().copied());
             count.is_some_and(|count| records.len() > u32::from_le_bytes(count) as usize)
         };
         match &part.hot {
-            Some(_) => Ok(state.names.get(&part.first).is_some_and(|records| has_all(records))),
-            None => Ok(has_all(&names_of(&self.files.open(part.first)?)?)),
+            Some(_) => Ok(state.names.get(&part.first()).is_some_and(|records| has_all(records))),
+            None => Ok(has_all(&names_of(&*self.files.open(part.first())?)?)),
         }
     }
 }
 
-/// The records of names in a file, and how many its head says there are.
-fn names_of(file: &SegmentFile) -> Result<Vec<(u32, Vec<u8>)>, SegmentError> {
-    let mut records = file.opened().records();
+fn no_journal(catalog: &Catalog) -> SegmentError {
+    let path = catalog.directory().to_path_buf();
+    match catalog.holes().first() {
+        Some(Hole { first, end, why }) => {
+            SegmentError::Missing { path, first: *first, end: *end, why: why.clone() }
+        }
+        None => SegmentError::Foreign { path, why: "no journal: there is no segment" },
+    }
+}
+
+/// The records of names in a part, in their order.
+fn names_of(stored: &Stored) -> Result<Vec<(u32, Vec<u8>)>, SegmentError> {
+    let mut records = stored.opened().records();
     let mut found = Vec::new();
     while let Some(record) = records.next()? {
-        if super::hot::is_of_names(record.kind) {
+        if is_of_names(record.kind) {
             found.push((record.kind, record.bytes.to_vec()));
         }
     }
     Ok(found)
 }
 
-/// All files are of one journal.
-fn own(state: &mut State, id: JournalId, path: &Path) -> Result<(), SegmentError> {
-    if *state.id.get_or_insert(id) != id {
-        let why = "of another journal";
-        return Err(SegmentError::Foreign { path: path.to_path_buf(), why });
+/// Whether each part goes on with the sequences that the one before ends with.
+fn follow(parts: &[Arc<Held>], faults: &mut Vec<SegmentError>) -> Result<(), SegmentError> {
+    for pair in parts.windows(2) {
+        for lane in PRIORITIES {
+            let next = pair[0].span(lane).next_sequence;
+            let first = pair[1].span(lane).first_sequence;
+            if first < next {
+                return Err(SegmentError::Order { lane, sequence: first });
+            }
+            if first > next {
+                faults.push(SegmentError::Damaged(Damage {
+                    path: pair[0].path.clone(),
+                    offset: 0,
+                    lane: Some(lane),
+                    sequences: Some((next, first - 1)),
+                    why: "sequences are missing behind this segment",
+                }));
+            }
+        }
     }
     Ok(())
 }
 
-/// Whether each part begins where the one before ends; what is missing in between.
-fn follow(
-    parts: &[Result<Arc<Part>, PathBuf>],
-    is_last: bool,
-    faults: &mut Vec<SegmentError>,
-) -> Result<(), Trouble> {
-    let mut before: Option<&Arc<Part>> = None;
-    let mut broken: Option<&PathBuf> = None;
-    for part in parts {
-        let part = match part {
-            Ok(part) => part,
-            Err(path) => {
-                broken = Some(path);
-                continue;
-            }
-        };
-        if let Some(before) = before {
-            let path = part.path.clone();
-            if part.first < before.end {
-                let why = "holds positions of the segment before";
-                return Err(SegmentError::Foreign { path, why }.into());
-            }
-            let is_gap = part.first > before.end && broken.is_none();
-            if is_gap {
-                let missing = SegmentError::Missing { path, first: before.end, end: part.first };
-                if !is_last {
-                    return Err(Trouble::Changed(missing));
-                }
-                faults.push(missing);
-            }
-            for lane in PRIORITIES {
-                let (next, first) =
-                    (before.span(lane).next_sequence, part.span(lane).first_sequence);
-                if first < next {
-                    return Err(SegmentError::Order { lane, sequence: first }.into());
-                }
-                if first > next {
-                    let path = broken.unwrap_or(&before.path).clone();
-                    let why = "these sequences cannot be read";
-                    let sequences = Some((next, first - 1));
-                    let damage = Damage { path, offset: 0, lane: Some(lane), sequences, why };
-                    faults.push(SegmentError::Damaged(damage));
-                }
-            }
-        }
-        (before, broken) = (Some(part), None);
-    }
-    Ok(())
+/// Whether a directory has a part of a journal.
+pub fn is_journal(path: &Path) -> Result<bool, JournalError> {
+    let catalog = Catalog::of(path)?;
+    Ok(!catalog.parts().is_empty() || !catalog.holes().is_empty())
 }

@@ -26,8 +26,13 @@ pub enum SegmentError {
     },
     /// Segments that are not in the order of their sequences, or hold an event twice.
     Order { lane: Priority, sequence: u64 },
-    /// Positions that no file holds, from the first to the one before `end`.
-    Missing { path: PathBuf, first: u64, end: u64 },
+    /// Positions that nothing readable holds, from the first to the one before `end`, if that is known.
+    Missing {
+        path: PathBuf,
+        first: u64,
+        end: Option<u64>,
+        why: String,
+    },
     /// The file was there when the query began and has been removed since.
     Removed { path: PathBuf },
 }
@@ -72,9 +77,15 @@ impl fmt::Display for SegmentError {
             SegmentError::Order { lane, sequence } => {
                 write!(to, "{} lane: sequence {sequence} stands in two segments", lane.name())
             }
-            SegmentError::Missing { path, first, end } => {
-                write!(to, "{}: no file holds positions {first} to {}", path.display(), end - 1)
-            }
+            SegmentError::Missing { path, first, end, why } => match end {
+                Some(end) => {
+                    let last = end - 1;
+                    write!(to, "{}: positions {first} to {last} are missing: {why}", path.display())
+                }
+                None => {
+                    write!(to, "{}: positions from {first} on are missing: {why}", path.display())
+                }
+            },
             SegmentError::Removed { path } => {
                 write!(to, "{} was removed while it was read", path.display())
             }

@@ -115,7 +115,8 @@ pub fn list(directory: &Path) -> io::Result<Vec<(u64, Form)>> {
     Ok(found)
 }
 
-pub(super) fn parse(name: &str) -> Option<(u64, Form)> {
+/// First position and form of a file that is called like a segment.
+pub fn parse(name: &str) -> Option<(u64, Form)> {
     [Form::Sealed, Form::Packed].into_iter().find_map(|form| {
         let first = name.strip_suffix(form.suffix())?.parse().ok()?;
         // Only the one spelling: "7.seg" or "+07.seg" is not ours.

@@ -13,7 +13,8 @@
 //! - [`packed`], [`columns`], [`planes`]: the same, a tenth of the size
 //! - [`index`]: what a block of events can contain
 //! - [`query`]: the events of a time, of types, symbols and sources
-//! - [`hot`]: a log segment as queries see it; [`parts`], [`archive`]: all segments as one log
+//! - [`catalog`]: the parts of a directory, whatever their form
+//! - [`hot`], [`scan`]: a log segment as queries see it; [`held`], [`archive`]: all parts as one log
 //! - [`draft`], [`opened`]: a segment while it is written, and while it is read
 //! - [`folder`]: the file operations, and names
 //! - [`fault`]: what can be wrong with a segment
@@ -21,6 +22,7 @@
 //! `docs/parts/journal.md` says what is promised.
 
 pub mod archive;
+pub mod catalog;
 pub mod columns;
 pub mod committer;
 pub mod dictionary;
@@ -30,6 +32,7 @@ pub mod error;
 pub mod fault;
 pub mod folder;
 pub mod format;
+pub mod held;
 pub mod history;
 pub mod hot;
 pub mod index;
@@ -39,11 +42,11 @@ mod names;
 pub mod opened;
 pub mod opening;
 pub mod packed;
-pub mod parts;
 pub mod planes;
 pub mod query;
 pub mod reader;
 pub mod recovery;
+mod scan;
 pub mod sealed;
 pub mod segment;
 pub mod spares;
