@@ -136,12 +136,19 @@ impl Archive {
         Ok(Answer { results: query.run(&view.parts)?, salvage, left_out })
     }
 
-    /// The names known by now, and what could not be read of them.
-    pub fn names(&self) -> Result<(Dictionary, Vec<SegmentError>), SegmentError> {
+    /// The names that are known by now; what could not be read of them is among the faults of a view.
+    pub fn names(&self) -> Result<Dictionary, SegmentError> {
         let mut state = self.state();
         self.look(&mut state)?;
-        let faults = state.bad_names.iter().cloned().map(SegmentError::Damaged).collect();
-        Ok((state.dictionary.clone(), faults))
+        Ok(state.dictionary.clone())
+    }
+
+    /// How many symbols, sources and types these are.
+    pub fn named(&self) -> Result<(usize, usize, usize), SegmentError> {
+        let mut state = self.state();
+        self.look(&mut state)?;
+        let names = &state.dictionary;
+        Ok((names.symbols().count(), names.sources().count(), names.types().len()))
     }
 
     /// The payload that the event at a sequence refers to; `None` when it was not kept. Where a

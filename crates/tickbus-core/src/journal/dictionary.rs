@@ -118,13 +118,15 @@ impl Dictionary {
     }
 
     /// Numbers and texts of the symbols.
-    pub fn symbols(&self) -> impl Iterator<Item = (u32, &str)> {
-        (1..).zip(&self.symbols.texts).map(|(number, text)| (number, &**text))
+    pub fn symbols(&self) -> impl ExactSizeIterator<Item = (u32, &str)> {
+        let texts = self.symbols.texts.iter().enumerate();
+        texts.map(|(place, text)| (place as u32 + 1, &**text))
     }
 
     /// Numbers and texts of the sources.
-    pub fn sources(&self) -> impl Iterator<Item = (u32, &str)> {
-        (1..).zip(&self.sources.texts).map(|(number, text)| (number, &**text))
+    pub fn sources(&self) -> impl ExactSizeIterator<Item = (u32, &str)> {
+        let texts = self.sources.texts.iter().enumerate();
+        texts.map(|(place, text)| (place as u32 + 1, &**text))
     }
 
     /// The event types that were registered.

@@ -174,6 +174,13 @@ impl Rows {
         self.events.is_empty()
     }
 
+    /// Have room for so many more.
+    pub fn reserve(&mut self, more: usize) {
+        self.lanes.reserve_exact(more);
+        self.sequences.reserve_exact(more);
+        self.events.reserve_exact(more);
+    }
+
     pub fn clear(&mut self) {
         self.lanes.clear();
         self.sequences.clear();
