@@ -5,7 +5,9 @@ Docstrings stand on the Rust side, where ``help()`` finds them; ``./dev test`` c
 """
 
 import builtins
+import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self, final
 
@@ -198,13 +200,35 @@ class Bus:
     def _stats(self) -> dict[str, Any]: ...
 
 @final
+class Compaction:
+    @property
+    def segments(self) -> int: ...
+    @property
+    def events(self) -> int: ...
+    @property
+    def bytes_before(self) -> int: ...
+    @property
+    def bytes_after(self) -> int: ...
+    @property
+    def younger(self) -> int: ...
+    @property
+    def failed(self) -> list[str]: ...
+
+@final
 class JournalHandle:
     def sync(self, *, disk: bool = True) -> None: ...
+    def compact_old(self, older_than: timedelta | float) -> Compaction: ...
     @property
     def path(self) -> Path | None: ...
     @property
     def persisted(self) -> dict[str, int]: ...
-    def stats(self) -> dict[str, int]: ...
+    def stats(self) -> dict[str, Any]: ...
+
+def compact_old(
+    path: str | os.PathLike[str],
+    older_than: timedelta | float,
+    progress: Callable[[Compaction, int], object] | None = None,
+) -> Compaction: ...
 
 @final
 class JournalArchive:

@@ -181,9 +181,12 @@ class Bus(_native.Bus):
         ``lanes`` by name: published, capacity, stalled (publishes given up behind a stopped process),
         repaired (publishes of dead processes completed by others), spilled (batches or events that
         used the critical reserve), refused, waited. ``subscriptions`` and ``handlers`` are this
-        object's own, with their ledgers.
+        object's own, with their ledgers. ``journal`` has the figures of the journal that this object
+        keeps: positions, segments and bytes by form, what was sealed, packed and removed, what fails;
+        None when it keeps none.
         """
         stats = self._stats()
+        stats["journal"] = None if self.journal is None else self.journal.stats()
         stats["subscriptions"] = [
             {"patterns": one.patterns, "ledger": one.ledger()}
             for one in self._subscriptions

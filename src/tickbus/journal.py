@@ -20,10 +20,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["Journal", "Level", "WhenFull"]
+from tickbus._native import Compaction, compact_old
+
+__all__ = ["Compaction", "Journal", "Level", "WhenFull", "compact_old"]
 
 Level = Literal["memory", "os", "interval", "disk"]
 WhenFull = Literal["wait", "overwrite"]
@@ -38,6 +41,9 @@ class _Options:
     interval_ms: float
     when_full: str
     segment_bytes: int
+    pack_after: timedelta | float | None
+    keep: timedelta | float | None
+    keep_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,13 @@ class Journal:
         interval_ms: Time between two syncs of level ``interval``.
         when_full: What a publisher of high or normal events does when the journal is a whole lane
             behind: "wait", or "overwrite", and the journal records the gap.
-        segment_mib: Size of a log segment; a full one is sealed.
+        segment_mib: Size of a log segment, a multiple of 1/256 from 1/128 on; a full one is sealed in the
+            background: its events side by side, with an index by time.
+        pack_after: Age (a ``timedelta``, or seconds) at which sealed segments are packed: a tenth of
+            the space or less, read in the same way. None: only by ``compact_old``.
+        keep: Age at which sealed and packed segments are removed. None: never.
+        keep_bytes: Bytes of the whole journal above which the oldest sealed and packed ones are removed.
+            The log itself (two segments or three) and the newest sealed segment stay.
     """
 
     path: str | os.PathLike[str]
@@ -61,7 +73,10 @@ class Journal:
     normal: Level = "os"
     interval_ms: float = 100.0
     when_full: WhenFull = "wait"
-    segment_mib: int = 64
+    segment_mib: float = 64
+    pack_after: timedelta | float | None = None
+    keep: timedelta | float | None = None
+    keep_bytes: int | None = None
 
     @classmethod
     def of(cls, journal: Journal | str | os.PathLike[str]) -> Journal:
@@ -74,5 +89,8 @@ class Journal:
             levels=(self.normal, self.high, self.critical),
             interval_ms=self.interval_ms,
             when_full=self.when_full,
-            segment_bytes=self.segment_mib << 20,
+            segment_bytes=int(self.segment_mib * (1 << 20)),
+            pack_after=self.pack_after,
+            keep=self.keep,
+            keep_bytes=self.keep_bytes,
         )

@@ -135,7 +135,8 @@ pub fn journal(py: Python<'_>, error: JournalError, event_id: u64) -> PyErr {
         JournalError::Corrupt(_)
         | JournalError::NotAJournal { .. }
         | JournalError::OtherJournal { .. } => "CorruptJournalError",
-        JournalError::MissingSegment { .. } => "MissingSegmentError",
+        JournalError::Segment(_) => "CorruptJournalError",
+        JournalError::MissingSegment { .. } | JournalError::Hole { .. } => "MissingSegmentError",
         JournalError::Locked { pid, .. } => {
             let pid = u64::from(pid.unwrap_or(0));
             return raise_with(py, "JournalLockedError", error.to_string(), &[("pid", pid)]);

@@ -96,6 +96,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<bus::Bus>()?;
     module.add_class::<publisher::Publisher>()?;
     module.add_class::<handle::HandlerHandle>()?;
+    module.add_class::<journal::Compaction>()?;
     module.add_class::<journal::JournalHandle>()?;
     module.add_class::<scan::JournalArchive>()?;
     module.add_class::<scan::JournalScan>()?;
@@ -106,6 +107,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(event::pack_quantity, module)?)?;
     module.add_function(wrap_pyfunction!(event::pack_quote, module)?)?;
     module.add_function(wrap_pyfunction!(event::rebuild_event, module)?)?;
+    module.add_function(wrap_pyfunction!(journal::compact_old, module)?)?;
     module.add_function(wrap_pyfunction!(fork::after_fork, module)?)?;
     module.add_function(wrap_pyfunction!(scan::is_journal, module)?)?;
     module.add_function(wrap_pyfunction!(taxonomy, module)?)?;

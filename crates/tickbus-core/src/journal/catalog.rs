@@ -131,6 +131,22 @@ impl Stored {
         }
     }
 
+    /// Read all of it; the first thing that is wrong is the error.
+    ///
+    /// # Errors
+    /// What is damaged or cannot be read.
+    pub fn check(&self) -> Result<(), SegmentError> {
+        let mut first = None;
+        let mut tell = |error| {
+            first.get_or_insert(error);
+        };
+        match self {
+            Stored::Sealed(sealed) => sealed.verify(&mut tell),
+            Stored::Packed(packed) => packed.verify(&mut tell),
+        }
+        first.map_or(Ok(()), Err)
+    }
+
     /// The same, for a query to keep.
     pub fn into_segment(self) -> Arc<dyn Segment> {
         match self {

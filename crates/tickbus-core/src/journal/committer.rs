@@ -19,6 +19,7 @@ use super::format::record;
 use super::log::Log;
 use super::opening::Opening;
 use super::spares::Preparer;
+use super::upkeep::{Plan, Upkeep};
 use crate::bus::{Bus, CRITICAL};
 use crate::error::BusError;
 use crate::event::{Event, PRIORITIES};
@@ -48,6 +49,8 @@ pub enum WhenFull {
 pub struct Policy {
     pub levels: [Level; 3],
     pub when_full: WhenFull,
+    /// What becomes of full segments.
+    pub plan: Plan,
 }
 
 /// Why there is a gap: the lane had overwritten the events.
@@ -104,6 +107,7 @@ struct Writing {
 /// Keeps the journal of one bus.
 pub struct Committer {
     shared: Arc<Shared>,
+    upkeep: Arc<Upkeep>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// In a fork there are no threads to end, and the log is not ours.
     process: u32,
@@ -123,6 +127,9 @@ impl Committer {
         let from = Continuation { bus: last_bus, next };
         let sleeper = Sleeper::new(bus)?;
         let preparer = log.preparer();
+        let disk = Arc::clone(log.disk());
+        let upkeep = Upkeep::new(path.to_owned(), disk, preparer.clone(), policy.plan)?;
+        let upkeep = Arc::new(upkeep);
         let reader = bus.begin_journal(path, from, gated(&policy))?;
         let marked = log.append_name(record::BUS, &bus.id().to_le_bytes());
         if let Err(error) = marked {
@@ -150,9 +157,12 @@ impl Committer {
             threads: Mutex::new(Vec::new()),
             process: std::process::id(),
             shared: Arc::clone(&shared),
+            upkeep: Arc::clone(&upkeep),
         };
         let for_thread = Arc::clone(&shared);
         committer.spawn("tickbus-journal", move || for_thread.run(sleeper))?;
+        let for_upkeep = Arc::clone(&shared);
+        committer.spawn("tickbus-seal", move || upkeep.run(&for_upkeep.stopping))?;
         committer.spawn("tickbus-prepare", move || shared.prepare(&preparer))?;
         Ok(committer)
     }
@@ -199,6 +209,11 @@ impl Committer {
 
     pub fn figures(&self) -> &Figures {
         &self.shared.figures
+    }
+
+    /// The work in the background: sealing, packing, retention.
+    pub fn upkeep(&self) -> &Upkeep {
+        &self.upkeep
     }
 
     /// Position behind the last slot written, and behind the last that is on the disk.

@@ -153,6 +153,35 @@ impl FsDisk {
     }
 }
 
+/// A lock that is held for a while. Given back when it is dropped, also where a fork has it too.
+#[derive(Debug)]
+pub struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Closing alone would leave it to a child that was forked meanwhile.
+        let _ = rustix::fs::flock(self.0.as_fd(), FlockOperation::Unlock);
+    }
+}
+
+impl FsDisk {
+    /// The lock of the file `name`, unless somebody holds it.
+    ///
+    /// # Errors
+    /// When the file cannot be made or locked.
+    pub fn try_hold(&self, name: &str) -> Result<Option<Held>, JournalError> {
+        let error = |what, error: io::Error| JournalError::io(what, name)(error);
+        let file = self
+            .file(name, OFlags::RDWR | OFlags::CREATE)
+            .map_err(|failed| error("open", failed))?;
+        match rustix::fs::flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Held(file))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(failed) => Err(error("lock", failed.into())),
+        }
+    }
+}
+
 impl Disk for FsDisk {
     type File = File;
     type Lock = File;

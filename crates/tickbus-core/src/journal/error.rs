@@ -1,5 +1,6 @@
 //! What can go wrong with a journal, by what the caller does next.
 
+use super::fault::SegmentError;
 use super::format::LANES;
 use crate::error::BusError;
 use crate::event::{PRIORITIES, Priority};
@@ -43,8 +44,14 @@ pub enum JournalError {
     Corrupt(Box<Damage>),
     /// Positions that no file holds, from the first to the one before `end`.
     MissingSegment { first: u64, end: u64 },
+    /// The same, where files are there and cannot be used.
+    Hole { first: u64, end: u64, why: String },
+    /// A sealed or packed segment cannot be written or read.
+    Segment(Box<SegmentError>),
     /// Another process writes this journal; `None` if it has not said who it is.
     Locked { path: String, pid: Option<u32> },
+    /// Another process packs segments of this journal and does not come to an end.
+    Compacting { path: String },
     /// A sync failed. What it should have saved is unknown until the journal is opened again.
     Poisoned { why: String },
     /// No space. Nothing was acknowledged, and what was staged is written by the next commit.
@@ -111,6 +118,17 @@ impl From<BusError> for JournalError {
     }
 }
 
+impl From<SegmentError> for JournalError {
+    fn from(error: SegmentError) -> JournalError {
+        match error {
+            SegmentError::Io { what, path, error } => {
+                JournalError::io(what, &path.to_string_lossy())(error)
+            }
+            error => JournalError::Segment(Box::new(error)),
+        }
+    }
+}
+
 impl fmt::Display for JournalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -118,11 +136,18 @@ impl fmt::Display for JournalError {
             JournalError::MissingSegment { first, end } => {
                 write!(f, "no segment file has the positions {first} to {}", end.saturating_sub(1))
             }
+            JournalError::Hole { first, end, why } => {
+                write!(f, "the positions {first} to {} cannot be read: {why}", end - 1)
+            }
+            JournalError::Segment(error) => write!(f, "{error}"),
             JournalError::Locked { path, pid: Some(pid) } => {
                 write!(f, "the journal {path} is being written by process {pid}")
             }
             JournalError::Locked { path, pid: None } => {
                 write!(f, "the journal {path} is being written by another process")
+            }
+            JournalError::Compacting { path } => {
+                write!(f, "the journal {path} is being compacted by another process")
             }
             JournalError::Poisoned { why } => {
                 write!(f, "{why}; the journal takes no more until it is opened again")

@@ -198,6 +198,8 @@ pub mod record {
     pub const BUS: u32 = 7;
     /// At the head of a segment: so many records of names follow, u32, which repeat all before.
     pub const NAMES: u32 = 8;
+    /// In sealed segments only, after each *opened*: the next sequence of each lane there, 3 × u64.
+    pub const SEQUENCES: u32 = 9;
 }
 
 /// The slot in front of a batch's payload.

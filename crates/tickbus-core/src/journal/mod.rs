@@ -15,6 +15,10 @@
 //! - [`query`]: the events of a time, of types, symbols and sources
 //! - [`catalog`]: the parts of a directory, whatever their form
 //! - [`hot`], [`scan`]: a log segment as queries see it; [`held`], [`archive`]: all parts as one log
+//! - [`whole`]: a lane as its readers see it, through parts of all forms
+//! - [`log_source`]: a full log segment, to be sealed
+//! - [`upkeep`]: sealing, packing and removing in the background; [`quiet`]: without getting in the way
+//! - [`compact`], [`retention`]: the same, a journal at a time
 //! - [`draft`], [`opened`]: a segment while it is written, and while it is read
 //! - [`folder`]: the file operations, and names
 //! - [`fault`]: what can be wrong with a segment
@@ -25,6 +29,7 @@ pub mod archive;
 pub mod catalog;
 pub mod columns;
 pub mod committer;
+pub mod compact;
 pub mod dictionary;
 pub mod disk;
 pub mod draft;
@@ -38,21 +43,26 @@ pub mod hot;
 pub mod index;
 pub mod lane_reader;
 pub mod log;
+pub mod log_source;
 mod names;
 pub mod opened;
 pub mod opening;
 pub mod packed;
 pub mod planes;
 pub mod query;
+pub mod quiet;
 pub mod reader;
 pub mod recovery;
+pub mod retention;
 mod scan;
 pub mod sealed;
 pub mod segment;
 pub mod spares;
 mod stage;
+pub mod upkeep;
 pub mod verify;
 mod walk;
+pub mod whole;
 
 pub use disk::{Disk, DiskFile, FsDisk};
 pub use error::{Damage, JournalError};

@@ -1,15 +1,18 @@
 //! Opening a journal to write: the log, and what its numbers stand for.
 
+use super::catalog::Catalog;
 use super::dictionary::Dictionary;
-use super::disk::FsDisk;
+use super::disk::{Disk, FsDisk};
 use super::error::JournalError;
+use super::folder::{Form, NEW};
 use super::format::record;
 use super::log::{Log, Options};
-use super::names;
+use super::names::NameReader;
 use super::reader::Until;
 use super::recovery::Recovered;
 use crate::event::PRIORITIES;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A log that is ours to write, and what has to be known to go on with it.
 pub struct Opening {
@@ -23,21 +26,15 @@ pub struct Opening {
 impl Opening {
     /// Open or begin the journal in a directory.
     pub fn of(path: &Path, segment_bytes: u64) -> Result<Opening, JournalError> {
-        let place = path.display().to_string();
-        let disk = FsDisk::open(path, true).map_err(JournalError::io("open", &place))?;
-        let options = Options { segment_bytes, ..Options::default() };
-        let (mut log, recovered) = Log::open(disk, &options)?;
+        let (mut log, recovered) = open_log(path, segment_bytes)?;
         let (mut dictionary, mut bus) = (Dictionary::default(), None);
-        let until = Until::Position(log.written());
-        if let Some(mut reader) = names::reader(log.disk(), log.written(), until)? {
-            while let Some(found) = reader.next_record(until)? {
-                if found.kind == record::BUS {
-                    bus = found.bytes.try_into().ok().map(u64::from_le_bytes);
-                } else if dictionary.read(found.kind, found.bytes).is_err() {
-                    return Err(JournalError::BadRecord { kind: found.kind });
-                }
+        let mut names = NameReader::new(Arc::clone(log.disk()), Catalog::of(path)?);
+        names.read(Until::Position(log.written()), &mut |kind, bytes| {
+            if kind == record::BUS {
+                bus = bytes.try_into().ok().map(u64::from_le_bytes);
             }
-        }
+            dictionary.read(kind, bytes).map_err(|_| JournalError::BadRecord { kind })
+        })?;
         let names: Vec<(u32, Vec<u8>)> = dictionary.records().collect();
         log.remember_names(&names);
         Ok(Opening { log, recovered, dictionary, bus })
@@ -47,4 +44,36 @@ impl Opening {
     pub fn next(&self) -> [u64; 3] {
         PRIORITIES.map(|priority| self.log.next(priority))
     }
+}
+
+/// Take the log over. It may begin where the sealed segments end.
+fn open_log(path: &Path, segment_bytes: u64) -> Result<(Log<FsDisk>, Recovered), JournalError> {
+    let place = path.display().to_string();
+    let mut again = true;
+    loop {
+        let disk = FsDisk::open(path, true).map_err(JournalError::io("open", &place))?;
+        let sealed_to = Catalog::of(path)?.sealed_to();
+        let options = Options { segment_bytes, sealed_to, ..Options::default() };
+        match Log::open(disk, &options) {
+            // A writer that was closing has sealed one more between the look and the lock.
+            Err(JournalError::MissingSegment { .. }) if again => again = false,
+            Err(error) => return Err(error),
+            Ok((log, recovered)) => {
+                remove_drafts(&**log.disk(), Form::Sealed)?;
+                return Ok((log, recovered));
+            }
+        }
+    }
+}
+
+/// Remove what a crash has left of segments that were being written. The caller holds the lock of
+/// those who write them.
+pub(super) fn remove_drafts(disk: &impl Disk, form: Form) -> Result<(), JournalError> {
+    let end = format!("{}{NEW}", form.suffix());
+    for name in disk.list().map_err(JournalError::io("list", &disk.place()))? {
+        if name.ends_with(&end) {
+            disk.unlink(&name).map_err(JournalError::io("remove", &name))?;
+        }
+    }
+    Ok(())
 }

@@ -19,10 +19,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Write a log segment as a sealed one. When it returns, the sealed file is on the disk under its
-/// name, and the log segment may go.
+/// name, and the log segment may go. Before it gets its name it is read back from the device: the log
+/// segment is the only other copy.
 pub fn seal<F: Folder>(folder: &F, source: &mut impl Source) -> Result<(), SegmentError> {
-    let draft = Draft::create(folder, Form::Sealed, source.identity())?;
-    match fill(&draft, source) {
+    let identity = source.identity();
+    let draft = Draft::create(folder, Form::Sealed, identity)?;
+    let written = fill(&draft, source).and_then(|()| {
+        let opened = Opened::open(draft.path(), Form::Sealed, identity.first_position)?;
+        opened.forget_cached()?;
+        Sealed(opened).check()
+    });
+    match written {
         Ok(()) => draft.publish(),
         Err(error) => {
             draft.discard();
@@ -154,6 +161,15 @@ impl Sealed {
     pub fn verify(&self, tell: &mut dyn FnMut(SegmentError)) {
         self.0.verify(tell);
         verify_blocks(self, tell);
+    }
+
+    /// Read all of it; the first thing that is wrong is the error.
+    pub fn check(&self) -> Result<(), SegmentError> {
+        let mut first = None;
+        self.verify(&mut |error| {
+            first.get_or_insert(error);
+        });
+        first.map_or(Ok(()), Err)
     }
 }
 
