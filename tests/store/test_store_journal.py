@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from store_logs import MIDNIGHT, NAMES, logs, rows
 
@@ -24,9 +25,40 @@ some = st.none() | st.sets(st.sampled_from(["BTC-USDT", "ETH-USDT", "SOL-USDT", 
 COLUMNS = ("ts", "type", "priority", "source", "symbol", "value", "metadata", "lane", "sequence")
 
 
-def keep(folder: Path, *segments_mib: int) -> Journal:
+def keep(folder: Path, segment_mib: float = 1) -> Journal:
     """Options of a journal whose segments are small."""
-    return Journal(folder, critical="os", segment_mib=segments_mib[0] if segments_mib else 1)
+    return Journal(folder, critical="os", segment_mib=segment_mib)
+
+
+def sealed(folder: Path) -> None:
+    """Wait until the writer, which is still there, has sealed what is full."""
+    source = JournalSource(folder)
+    deadline = time.monotonic() + 30
+    while [part["form"] for part in source.parts()].count("log") > 2:
+        assert time.monotonic() < deadline, "nobody seals"
+        time.sleep(0.002)
+
+
+def forms(folder: Path) -> list[str]:
+    """Packed, sealed or log: of each segment."""
+    return [part["form"] for part in JournalSource(folder).parts()]
+
+
+def in_all_forms(folder: Path, source: MemorySource) -> list[str]:
+    """A closed journal of these events, with the older segments packed and sealed."""
+    every = next(source.batches(), None)
+    middle = 0 if every is None else len(every.events) // 2
+    with tb.Bus(journal=keep(folder, 1 / 128)) as bus:
+        bus.register_type(200, "house_signal", value="level")
+        for half in (slice(0, middle), slice(middle, None)):
+            if every is not None:
+                part = every.take(half)
+                replay(MemorySource(part.events, source.names, lanes=part.lanes), bus)
+            bus.journal.sync(disk=False)
+            sealed(folder)
+            if half.start == 0:
+                bus.journal.compact_old(0)
+    return forms(folder)
 
 
 def written(folder: Path, source: MemorySource) -> Path:
@@ -78,9 +110,9 @@ class TestRows:
         if start is not None and end is not None:
             start, end = sorted((start, end))
         memory = Store(log)
-        used = {memory.names.symbol(int(row["symbol"])) for row in memory.query().numpy()}
+        named = {memory.names.symbol(int(row["symbol"])) for row in memory.query().numpy()}
         if symbols is not None:
-            selection["symbols"] = known & (used | {""})
+            selection["symbols"] = known & (named | {""})
 
         journal = Store(written(tmp_path_factory.mktemp("journal"), log))
 
@@ -88,6 +120,48 @@ class TestRows:
         assert told(journal, start=start, end=end, **selection) == told(
             memory, start=start, end=end, **selection
         )
+
+    @settings(max_examples=15)
+    @given(log=logs(size=900), start=times, end=times, types=st.none() | st.sets(st.sampled_from([0, 4, 33])))
+    def test_are_the_same_in_all_forms(self, tmp_path_factory, log, start, end, types):
+        """Packed, sealed and in the log: one order, the same rows."""
+        folder = tmp_path_factory.mktemp("journal")
+        used = in_all_forms(folder, log)
+        note(f"forms: {used}")
+        if start is not None and end is not None:
+            start, end = sorted((start, end))
+
+        journal, memory = Store(folder), Store(log)
+
+        assert told(journal) == told(memory)
+        assert told(journal, start=start, end=end, types=types) == told(
+            memory, start=start, end=end, types=types
+        )
+
+    def test_come_packed_sealed_and_from_the_log(self, tmp_path):
+        """What the test above compares is there in all three forms."""
+        log = MemorySource(trades(1, 3_000), NAMES)
+
+        assert set(in_all_forms(tmp_path, log)) == {"packed", "sealed", "log"}
+        assert told(Store(tmp_path)) == told(Store(log))
+
+    def test_are_not_disturbed_by_packing(self, tmp_path):
+        """A query goes on while its segments are sealed and packed."""
+        with tb.Bus(journal=keep(tmp_path, 1 / 16)) as bus:
+            btc = bus.symbol_id("BTC-USDT")
+            found = []
+            for first in range(0, 60_000, 20_000):
+                bus.publish_batch(trades(btc, 20_000, first))
+                bus.journal.sync(disk=False)
+                batches = Store(tmp_path).query().batches(max_rows=1_000)
+                found.append([next(batches)])
+                sealed(tmp_path)
+                bus.journal.compact_old(0)
+                found[-1] += batches
+
+        for number, parts in enumerate(found, 1):
+            values = np.concatenate([batch.events["value"] for batch in parts])
+            assert values.tolist() == list(range(20_000 * number))
 
     def test_come_from_all_segments(self, tmp_path):
         """A log of several segments is one log."""

@@ -10,7 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tickbus.bench.jobs import batch, core, dispatch, drain, growth, priority, processes, publish, threads
+from tickbus.bench.jobs import (
+    batch,
+    core,
+    dispatch,
+    drain,
+    growth,
+    priority,
+    processes,
+    publish,
+    store,
+    threads,
+)
 from tickbus.bench.model import Absent, Case, Options
 
 
@@ -32,5 +43,6 @@ JOBS: tuple[Job, ...] = (
     Job("growth", "cost of a publish with 1 to 1,000 subscriptions", growth.cases),
     Job("threads", "one thread to another, one event at a time", threads.cases),
     Job("processes", "one process to another, one event at a time", processes.cases),
+    Job("store", "range queries over a journal, and replaying it", store.cases),
     Job("priority", "critical events behind a full backlog of high and normal", priority.cases),
 )
