@@ -82,7 +82,7 @@ struct State {
     /// Those that do.
     scans: BTreeMap<u64, Scan>,
     /// Records of names from log segments that the dictionary has not taken in yet.
-    names: BTreeMap<u64, Vec<(u32, Vec<u8>)>>,
+    names: BTreeMap<u64, Vec<Name>>,
     dictionary: Dictionary,
     /// Names of parts before this position are known.
     named_to: u64,
@@ -196,11 +196,8 @@ impl Archive {
         };
         self.files.keep_only(|first, form| form_of(first) == Some(form));
         state.stored.retain(|first, held| form_of(*first) == Some(held.form));
-        // A damaged sealed file may stand before its log segment.
-        state
-            .finished
-            .retain(|first, _| form_of(*first).is_some_and(|form| form != PartForm::Packed));
-        state.scans.retain(|first, _| form_of(*first).is_some());
+        state.finished.retain(|first, _| form_of(*first) == Some(PartForm::Log));
+        state.scans.retain(|first, _| form_of(*first) == Some(PartForm::Log));
         let Some(id) = parts.last().map(|part| part.identity.journal) else {
             return Err(no_journal(&catalog));
         };
@@ -273,16 +270,19 @@ impl Archive {
 
     fn log(&self, part: &Part) -> Result<Stands, SegmentError> {
         let path = self.files.path.join(PartForm::Log.file(part.first()));
-        let removed = || SegmentError::Removed { path: path.clone() };
-        let file = File::open(&path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => removed(),
-            _ => SegmentError::io("open", &path)(error),
-        })?;
-        match read_header(&file, part.first(), None).map_err(|error| fault(&path, error))? {
-            HeaderState::Whole(head) => Ok(Stands::Log(*part, head, file)),
-            // It was recycled, or its header is damaged: the catalogue finds out.
-            _ => Err(removed()),
+        // Once more, since it may be renamed and overwritten between the two calls.
+        for pause in [PAUSE, Duration::ZERO] {
+            let file = File::open(&path).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => SegmentError::Removed { path: path.clone() },
+                _ => SegmentError::io("open", &path)(error),
+            })?;
+            let state = read_header(&file, part.first(), None);
+            if let HeaderState::Whole(head) = state.map_err(|error| fault(&path, error))? {
+                return Ok(Stands::Log(*part, head, file));
+            }
+            std::thread::sleep(pause);
         }
+        Err(SegmentError::damaged(&path, 0, "the header is wrong"))
     }
 
     /// Read what is new in the log.
@@ -371,7 +371,11 @@ impl Archive {
         for part in &parts[start..] {
             let records = match &part.hot {
                 Some(_) => state.names.remove(&part.first()).unwrap_or_default(),
-                None => names_of(&*self.files.open(part.first())?)?,
+                None => {
+                    let (records, damage) = names_of(&*self.files.open(part.first())?)?;
+                    state.bad_names.extend(damage);
+                    records
+                }
             };
             let mut bad = false;
             for (kind, bytes) in records.iter().filter(|(kind, _)| Dictionary::knows(*kind)) {
@@ -389,14 +393,14 @@ impl Archive {
     }
 
     fn has_all_names(&self, state: &State, part: &Held) -> Result<bool, SegmentError> {
-        let has_all = |records: &[(u32, Vec<u8>)]| {
+        let has_all = |records: &[Name]| {
             let count = records.first().filter(|(kind, _)| !Dictionary::knows(*kind));
             let count = count.and_then(|(_, bytes)| bytes.first_chunk().copied());
             count.is_some_and(|count| records.len() > u32::from_le_bytes(count) as usize)
         };
         match &part.hot {
             Some(_) => Ok(state.names.get(&part.first()).is_some_and(|records| has_all(records))),
-            None => Ok(has_all(&names_of(&*self.files.open(part.first())?)?)),
+            None => Ok(has_all(&names_of(&*self.files.open(part.first())?)?.0)),
         }
     }
 }
@@ -411,16 +415,24 @@ fn no_journal(catalog: &Catalog) -> SegmentError {
     }
 }
 
-/// The records of names in a part, in their order.
-fn names_of(stored: &Stored) -> Result<Vec<(u32, Vec<u8>)>, SegmentError> {
+/// A record's kind and bytes.
+type Name = (u32, Vec<u8>);
+
+/// The records of names in a part, in their order, up to the first that is damaged.
+fn names_of(stored: &Stored) -> Result<(Vec<Name>, Option<Damage>), SegmentError> {
     let mut records = stored.opened().records();
     let mut found = Vec::new();
-    while let Some(record) = records.next()? {
-        if is_of_names(record.kind) {
-            found.push((record.kind, record.bytes.to_vec()));
+    loop {
+        match records.next() {
+            Ok(Some(record)) if is_of_names(record.kind) => {
+                found.push((record.kind, record.bytes.to_vec()));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok((found, None)),
+            Err(SegmentError::Damaged(damage)) => return Ok((found, Some(damage))),
+            Err(error) => return Err(error),
         }
     }
-    Ok(found)
 }
 
 /// Whether each part goes on with the sequences that the one before ends with.
