@@ -187,6 +187,20 @@ class TestRows:
                 found[lane].append(sequence)
         assert found == {0: [], 1: [2, 3, 4], 2: [0]}
 
+    def test_a_sequence_that_is_gone_is_an_error(self, tmp_path):
+        """Rather than to begin later without a word."""
+        in_all_forms(tmp_path, MemorySource(trades(1, 3_000), NAMES))
+        oldest = JournalSource(tmp_path).parts()[0]
+        Path(oldest["file"]).unlink()
+
+        source = JournalSource(tmp_path)
+
+        first = source.lanes()[1][0]
+        assert first == oldest["lanes"]["high"]["next"]
+        assert next(source.batches(from_sequences=(0, first, 0))).sequences[0] == first
+        with pytest.raises(JournalError, match="is gone"):
+            next(source.batches(from_sequences=(0, first - 1, 0)))
+
     def test_refuses_batches_of_nothing(self, tmp_path, source):
         """A length of 0 would go on for ever."""
         with pytest.raises(QueryError, match="max_rows=0"):

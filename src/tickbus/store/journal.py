@@ -111,8 +111,9 @@ class JournalSource:
         See `EventSource`.
 
         Args:
-            from_sequences: For each lane the first sequence that is wanted.
+            from_sequences: For each lane the first sequence that is wanted; 0 is the oldest there is.
         Raises:
+            JournalError: Such a sequence is no longer there, or a segment was removed while it was read.
             CorruptJournalError, MissingSegmentError: Unless it salvages; where the damage is known
                 only when it is read, behind the rows before it.
         """

@@ -126,10 +126,17 @@ impl Archive {
     /// Ask for what is written by now.
     ///
     /// # Errors
-    /// Whatever is damaged or missing, unless it salvages.
+    /// Whatever is damaged or missing, and a sequence to begin with that is no longer there, unless it
+    /// salvages.
     pub fn query(&self, query: &Query, salvage: bool) -> Result<Answer, SegmentError> {
         let view = self.view()?;
         let mut left_out = view.faults;
+        for (lane, sequence) in PRIORITIES.into_iter().zip(query.from) {
+            let first = view.parts.first().map_or(0, |part| part.span(lane).first_sequence);
+            if (1..first).contains(&sequence) {
+                left_out.push(SegmentError::Gone { lane, sequence, first });
+            }
+        }
         if !salvage && !left_out.is_empty() {
             return Err(left_out.swap_remove(0));
         }

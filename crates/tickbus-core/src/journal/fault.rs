@@ -33,6 +33,12 @@ pub enum SegmentError {
         end: Option<u64>,
         why: String,
     },
+    /// The lane's oldest event is a later one than was asked for.
+    Gone {
+        lane: Priority,
+        sequence: u64,
+        first: u64,
+    },
     /// The file was there when the query began and has been removed since.
     Removed { path: PathBuf },
 }
@@ -86,6 +92,9 @@ impl fmt::Display for SegmentError {
                     write!(to, "{}: positions from {first} on are missing: {why}", path.display())
                 }
             },
+            SegmentError::Gone { lane, sequence, first } => {
+                write!(to, "{} lane: {sequence} is gone, it begins with {first}", lane.name())
+            }
             SegmentError::Removed { path } => {
                 write!(to, "{} was removed while it was read", path.display())
             }

@@ -9,6 +9,7 @@ use tickbus_core::journal::archive::Archive;
 use tickbus_core::journal::fault::SegmentError;
 use tickbus_core::journal::folder::Form;
 use tickbus_core::journal::format::segment_name;
+use tickbus_core::journal::query::Query;
 use tickbus_core::{Event, Priority};
 
 /// Three full segments and a half one, of the high and the critical lane.
@@ -213,6 +214,10 @@ fn a_segment_missing_between_others_is_an_error_and_the_oldest_is_not() {
     let found = ask(&archive, &everything());
     let (_, first, _) = *found.iter().find(|row| row.0 == Priority::High as u8).unwrap();
     assert!(first > 0 && found.len() as u64 >= 7070 - 2 * first);
+    let later = Query { from: [0, first - 1, 0], ..everything() };
+    let gone = archive.query(&later, false).map(|_| ()).unwrap_err();
+    assert!(matches!(gone, SegmentError::Gone { lane: Priority::High, .. }), "{gone}");
+    assert_eq!(archive.query(&later, true).unwrap().left_out.len(), 1);
 
     fs::remove_file(journal.path().join(Form::Sealed.name(full[2]))).unwrap();
     let refused = archive.query(&everything(), false).map(|_| ()).unwrap_err();
