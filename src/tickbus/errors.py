@@ -168,7 +168,22 @@ class JournalError(TickbusError):
 
 
 class CorruptJournalError(JournalError):
-    """What was on the disk once is damaged. Nothing has been cut or changed."""
+    """
+    What was on the disk once is damaged. Nothing has been cut or changed.
+
+    Attributes:
+        file: Where; None if the message alone says it. The same holds for the others.
+        offset: Place in the file, in bytes.
+        lane: Name of the lane that is affected.
+        sequences: First and last sequence it costs.
+        why: What is wrong there.
+    """
+
+    file: str | None = None
+    offset: int | None = None
+    lane: str | None = None
+    sequences: tuple[int, int] | None = None
+    why: str | None = None
 
 
 class MissingSegmentError(JournalError):

@@ -3,13 +3,15 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tickbus as tb
 from tickbus import cli
-from tickbus.store import MemorySource, Names, Store
+from tickbus.journal import Journal
+from tickbus.store import JournalSource, MemorySource, Names, Store
 
 MIDNIGHT = 1_786_233_600 * 10**9
 
@@ -97,6 +99,50 @@ class TestQuery:
         assert message in printed.err
         assert len(printed.err.splitlines()) == 1
         assert printed.out == ""
+
+
+@pytest.fixture
+def journal(tmp_path):
+    """A closed journal of a thousand trades."""
+    events = np.zeros(1_000, tb.EVENT_DTYPE)
+    events["timestamp"] = MIDNIGHT + np.arange(1_000)
+    with tb.Bus(journal=Journal(tmp_path / "journal", segment_mib=1 / 128)) as bus:
+        events["symbol"] = bus.symbol_id("BTC-USDT")
+        for batch in np.split(events, 20):
+            bus.publish_batch(batch)
+            bus.journal.sync(disk=False)
+    return tmp_path / "journal"
+
+
+class TestJournal:
+    COUNT = "select count(*) n, count(distinct sequence) d from events"
+
+    def test_is_queried_alone_and_with_what_was_exported_of_it(self, journal, tmp_path, capsys):
+        """Several stores of one log are one: no row twice."""
+        Store(journal).export_parquet(tmp_path / "exported")
+        both = ["--store", str(tmp_path / "exported"), "--store", str(journal)]
+
+        for stores in (["--store", str(journal)], both):
+            assert cli.main(["query", self.COUNT, *stores, "--json"]) == 0
+            assert json.loads(capsys.readouterr().out) == [{"n": 1_000, "d": 1_000}]
+
+    def test_is_replayed(self, journal, bus_name, capsys):
+        """As any store."""
+        assert cli.main(["replay", str(journal), bus_name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["events"] == 1_000
+
+    def test_damage_is_an_error_and_salvage_says_what_is_left_out(self, journal, capsys):
+        """One line and exit code 1, or the rest of the rows."""
+        part = JournalSource(journal).parts()[1]
+        Path(part["file"]).unlink()
+
+        assert cli.main(["query", self.COUNT, "--store", str(journal), "--json"]) == 1
+        assert "missing" in capsys.readouterr().err
+
+        assert cli.main(["query", self.COUNT, "--store", str(journal), "--json", "--salvage"]) == 0
+        printed = capsys.readouterr()
+        assert json.loads(printed.out)[0]["n"] == 1_000 - part["lanes"]["normal"]["events"]
+        assert "left out: " in printed.err
 
 
 class TestReplay:

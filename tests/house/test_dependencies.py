@@ -23,7 +23,7 @@ ARROWS: dict[str, set[str] | str] = {
     "exchanges": set(),
     "store": set(),
     "testing": {"exchanges", "store"},
-    "bench": {"testing", "exchanges"},
+    "bench": {"testing", "exchanges", "store"},
     "demo": {"testing", "exchanges"},
     "cli": EVERY,
     "__main__": EVERY,

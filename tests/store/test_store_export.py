@@ -306,7 +306,7 @@ class TestFaults:
         export.wait()
         assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
 
-        with pytest.raises(StoreError, match="no exported day"):
+        with pytest.raises(StoreError, match="nor an exported day"):
             ParquetSource(tmp_path)
         log = MemorySource(rows([(MIDNIGHT, 0, 1, 1, 1, 1.0, 0)]), NAMES)
         Store(log).export_parquet(tmp_path)

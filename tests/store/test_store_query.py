@@ -206,7 +206,7 @@ class TestForms:
 
     def test_of_a_folder_without_a_log_are_refused(self, tmp_path):
         """A wrong path is told as such."""
-        with pytest.raises(StoreError, match="no exported day"):
+        with pytest.raises(StoreError, match="nor an exported day"):
             Store(tmp_path)
         with pytest.raises(StoreError, match="is no folder"):
             Store(tmp_path / "nothing")

@@ -3,10 +3,14 @@
 //! `TICKBUS_BENCH_EVENTS` (default 10 million) events in segments of 2 million, in a folder below
 //! `TMPDIR` that is removed afterwards; 32 bytes an event while they are sealed. Ascending time, 50
 //! symbols, 2 % of one type. The query asks for that type in a hundredth of the time of 100 million.
+//! With `TICKBUS_BENCH_FOLDER` they are written there and stay, the older half packed: a journal for
+//! other measurements. `TICKBUS_BENCH_ASK` asks the journal in a folder instead of making one.
 
 use rustix::time::{ClockId, clock_gettime};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
+use tickbus_core::journal::archive::Archive;
 use tickbus_core::journal::fault::SegmentError;
 use tickbus_core::journal::folder::Directory;
 use tickbus_core::journal::packed::{Packed, pack};
@@ -113,9 +117,48 @@ fn ask(name: &str, query: &Query, segments: &[Arc<dyn Segment>]) {
     );
 }
 
+/// A journal of sealed and packed segments that stays.
+fn make_journal(folder: &Path, count: u64) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let directory = Directory(folder.into());
+    for first in (0..count).step_by(SEGMENT_EVENTS as usize) {
+        seal(&directory, &mut Ticks::new(first, SEGMENT_EVENTS.min(count - first)))
+            .expect("room for the segments");
+        if first < count / 2 {
+            let sealed = Sealed::open(folder, first).expect("a sealed segment");
+            pack(&directory, &sealed).expect("room for the segments");
+        }
+    }
+}
+
+/// Everything that a journal holds, whatever its form, through the archive.
+fn ask_journal(folder: &Path) {
+    let begin = Instant::now();
+    let archive = Archive::open(folder).expect("a journal");
+    println!("open                               {:7} us", begin.elapsed().as_micros());
+    for _ in 0..3 {
+        let begin = Instant::now();
+        let mut answer =
+            archive.query(&Query::of_time(0, u64::MAX), false).expect("a whole journal");
+        let (mut rows, mut count) = (Rows::default(), 0);
+        while answer.read(&mut rows, 65_536).expect("whole segments") > 0 {
+            count += rows.len();
+            rows.clear();
+        }
+        let rate = count as f64 / begin.elapsed().as_secs_f64() / 1e6;
+        println!("all {count} events                {rate:7.1} M events/s");
+    }
+}
+
 fn main() {
     let count = std::env::var("TICKBUS_BENCH_EVENTS");
     let count: u64 = count.map_or(10_000_000, |text| text.parse().expect("a number of events"));
+    if let Some(folder) = std::env::var_os("TICKBUS_BENCH_ASK") {
+        return ask_journal(Path::new(&folder));
+    }
+    if let Some(folder) = std::env::var_os("TICKBUS_BENCH_FOLDER") {
+        return make_journal(Path::new(&folder), count);
+    }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let directory = Directory(folder.path().into());
     let firsts: Vec<u64> = (0..count).step_by(SEGMENT_EVENTS as usize).collect();

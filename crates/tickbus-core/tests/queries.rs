@@ -27,14 +27,16 @@ fn naive(query: &Query, events: &[(Priority, u64, Event)]) -> Found {
             && query.symbols.as_ref().is_none_or(|symbols| symbols.contains(&event.symbol))
             && query.sources.as_ref().is_none_or(|sources| sources.contains(&event.source))
     };
-    let mut greatest = [0; 3];
+    let mut clocks = [0; 3];
     let mut found: Vec<_> = events
         .iter()
-        .filter(|(.., event)| asked(event))
         .map(|(lane, sequence, event)| {
             let number = *lane as usize;
-            greatest[number] = event.timestamp.max(greatest[number]);
-            ((greatest[number], 2 - number), (*lane as u8, *sequence, *event))
+            clocks[number] = event.timestamp.max(clocks[number]);
+            ((clocks[number], 2 - number), (*lane as u8, *sequence, *event))
+        })
+        .filter(|(_, (lane, sequence, event))| {
+            asked(event) && *sequence >= query.from[usize::from(*lane)]
         })
         .collect();
     // Stable: within a lane the order stays.
@@ -135,9 +137,17 @@ fn any_query() -> impl Strategy<Value = Query> {
     ];
     let symbols = prop::option::of(prop::collection::vec(prop_oneof![0..6u32, 128..134u32], 0..5));
     let sources = prop::option::of(prop::collection::vec(prop_oneof![0..3u16, 64..66u16], 0..3));
-    (time, types, symbols, sources).prop_map(|((start_ns, end_ns), types, symbols, sources)| {
-        Query { start_ns, end_ns, types, symbols, sources }
-    })
+    let from = prop_oneof![4 => Just([0; 3]), 1 => [0..50u64, 0..50, 0..50]];
+    (time, types, symbols, sources, from).prop_map(
+        |((start_ns, end_ns), types, symbols, sources, from)| Query {
+            start_ns,
+            end_ns,
+            types,
+            symbols,
+            sources,
+            from,
+        },
+    )
 }
 
 fn any_pieces() -> impl Strategy<Value = Vec<Owned>> {

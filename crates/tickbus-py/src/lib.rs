@@ -6,6 +6,7 @@
 //! - [`subscription`], [`reader`], [`sleeper`]: reading and sleeping
 //! - [`exchange`]: venue frames
 //! - [`rows`]: events as NumPy arrays
+//! - [`journal`], [`scan`]: keeping a journal, and asking one
 //! - [`arrow`]: events as Arrow record batches
 //! - [`arguments`], [`symbols`], [`tables`]: names to numbers and back
 //! - [`stats`]: figures of a bus
@@ -31,6 +32,7 @@ mod publish;
 mod publisher;
 mod reader;
 mod rows;
+mod scan;
 mod sleeper;
 mod start;
 mod stats;
@@ -98,6 +100,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<handle::HandlerHandle>()?;
     module.add_class::<journal::Compaction>()?;
     module.add_class::<journal::JournalHandle>()?;
+    module.add_class::<scan::JournalArchive>()?;
+    module.add_class::<scan::JournalScan>()?;
     module.add_class::<subscription::Subscription>()?;
     module.add_class::<sleeper::LoopSleeper>()?;
     module.add_function(wrap_pyfunction!(arrow::arrow_columns, module)?)?;
@@ -109,6 +113,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(inspect::journal_audit, module)?)?;
     module.add_function(wrap_pyfunction!(inspect::journal_salvage, module)?)?;
     module.add_function(wrap_pyfunction!(fork::after_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(scan::is_journal, module)?)?;
     module.add_function(wrap_pyfunction!(taxonomy, module)?)?;
     module.add_function(wrap_pyfunction!(bench_core, module)?)?;
     Ok(())

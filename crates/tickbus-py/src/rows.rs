@@ -86,6 +86,12 @@ pub fn new(py: Python<'_>, len: usize) -> Bound<'_, PyArray1<Row>> {
     PyArray1::zeros(py, [len], false)
 }
 
+/// An array that takes over the memory of events.
+pub fn of_vec(py: Python<'_>, events: Vec<CoreEvent>) -> Bound<'_, PyArray1<Row>> {
+    // Equal size and alignment: the vector is collected where it is.
+    PyArray1::from_vec(py, events.into_iter().map(Row).collect())
+}
+
 /// The largest of each field over some events, and the set of their types.
 #[derive(Default)]
 pub struct Extremes {

@@ -23,6 +23,8 @@ MACHINE = "floor: machine"
 EVENTFD = "floor: eventfd"
 XADD = "floor: xadd"
 FDATASYNC = "floor: fdatasync"
+DUCKDB = "DuckDB over Parquet"
+PARQUET = "tickbus, Parquet"
 
 
 class Verdict(Enum):
@@ -97,6 +99,13 @@ TARGETS: tuple[Target, ...] = (
     Target("threads.one", at_least=2e6),
     Target("core.alone", at_most=12.0),
     Target("core.reader", at_least=25e6),
+    Target("store.sealed", at_most=5e6),
+    Target("store.sealed", versus=DUCKDB, at_most=1.0),
+    Target("store.packed", at_most=5e6),
+    Target("store.packed", versus=DUCKDB, at_most=1.0),
+    Target("store.read", at_least=20e6),
+    Target("store.replay", at_least=5e6),
+    Target("store.handlers", at_least=1e6),
     # Overtakes: a full backlog may not even double the tail that idle lanes have.
     Target("priority.critical", versus="tickbus, idle lanes", at_most=2.0),
     # The guarantee is one event in eight while both lanes have some.

@@ -1,11 +1,12 @@
 """
 Ask stored events in SQL (DuckDB's), for example
 
-    tickbus query "select symbol, count(*), avg(price) from trades group by symbol" --store exported/
+    tickbus query "select symbol, count(*), avg(price) from trades group by symbol" --store desk.journal
 
 The table `events` has ts, event_type, type, priority, source, symbol, value, metadata, lane, sequence, and
 price, quantity, side, bid, ask, bid_size, ask_size where the type has them; `trades` and `quotes` are views
-of it. Times are UTC. --start, --end, --type, --symbol and --source narrow what is read at all.
+of it. Times are UTC. --start, --end, --type, --symbol and --source narrow what is read at all. A store is a
+journal or an exported folder; several of one log, each with its own --store, are one.
 
 Rows go to standard output, all of them with --json or --csv. Exit code: 0 done, 1 when the query is wrong
 or the store cannot be read.
@@ -19,8 +20,12 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tickbus.store import Store
 
 HELP = "ask stored events in SQL"
 
@@ -31,7 +36,9 @@ _WIDEST = 40
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("sql", metavar="SQL", help="the query, of the tables events, trades and quotes")
-    parser.add_argument("--store", default=".", metavar="PATH", help="folder of the stored events (.)")
+    parser.add_argument(
+        "--store", action="append", metavar="PATH", help="folder of the stored events (.); repeatable"
+    )
     parser.add_argument("--limit", type=int, default=_ROWS, metavar="N", help=f"rows of the table ({_ROWS})")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON array of objects")
@@ -47,6 +54,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", action="append", metavar="NAME", help=f"only this {name}; repeatable"
         )
+    parser.add_argument("--salvage", action="store_true", help="leave out what is damaged, and say what")
 
 
 def selection(args: argparse.Namespace) -> dict[str, Any]:
@@ -60,11 +68,25 @@ def selection(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the command; returns its exit code."""
+@contextmanager
+def opened(folders: list[str], salvage: bool) -> Iterator[Store]:
+    """The store in the folders; what it had to leave out is told at the end, on standard error."""
     from tickbus.store import Store
 
-    with Store(args.store).sql(args.sql, **selection(args)) as result:
+    store = Store(folders, salvage=salvage)
+    try:
+        yield store
+    finally:
+        for one in store.left_out:
+            print(f"left out: {one}", file=sys.stderr)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns its exit code."""
+    with (
+        opened(args.store or ["."], args.salvage) as store,
+        store.sql(args.sql, **selection(args)) as result,
+    ):
         rows = _rows(result.batches())
         if args.json:
             _print_json(result.columns, rows)

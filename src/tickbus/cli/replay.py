@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tickbus.cli.query import add_selection, selection
+from tickbus.cli.query import add_selection, opened, selection
 
 if TYPE_CHECKING:
     from tickbus.store import Summary
@@ -57,10 +57,9 @@ def _seconds(text: str) -> float:
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     from tickbus import Bus
-    from tickbus.store import Replay, Store
+    from tickbus.store import Replay
 
-    store = Store(args.store)
-    with Bus(args.bus) as bus, ExitStack() as shown:
+    with opened([args.store], args.salvage) as store, Bus(args.bus) as bus, ExitStack() as shown:
         show = shown.enter_context(_shown())
         player = Replay(store, bus, speed=args.speed, progress=show, **selection(args))
         time.sleep(args.wait)

@@ -3,13 +3,15 @@ Stored events: queries, SQL, bars, Parquet files, replay. See docs/parts/store.m
 
     from tickbus.store import MemorySource, Store, replay
 
-    store = Store("exported/")
+    store = Store("desk.journal")
     store.query("2026-08-09T12:00Z", symbols="BTC-USDT").polars()
     replay(store.source, bus, speed=10.0)
 """
 
 from tickbus.store.clock import Clock, ReplayBus, SimulatedClock, WallClock
 from tickbus.store.export import Exported, export_parquet
+from tickbus.store.joined import JoinedSource
+from tickbus.store.journal import JournalSource, LeftOut
 from tickbus.store.names import Names, TypeMeaning
 from tickbus.store.parquet import ParquetSource
 from tickbus.store.query import Query, Store, open_source
@@ -21,6 +23,9 @@ __all__ = [
     "Clock",
     "EventSource",
     "Exported",
+    "JoinedSource",
+    "JournalSource",
+    "LeftOut",
     "MemorySource",
     "Names",
     "ParquetSource",

@@ -203,7 +203,18 @@ class ParquetSource:
             raise StoreError(f"{folder} is no folder")
         self.files = [DayFile(path) for path in sorted(folder.iterdir()) if _DAY.fullmatch(path.name)]
         if not self.files:
-            raise StoreError(f"{folder} has no exported day, like 2026-08-09.parquet")
+            raise StoreError(f"{folder} has neither a journal nor an exported day, like 2026-08-09.parquet")
+        self._take_over()
+
+    @classmethod
+    def of_files(cls, files: list[DayFile]) -> ParquetSource:
+        """The same of some files, at least one, in the order of their days."""
+        source = cls.__new__(cls)
+        source.files = files
+        source._take_over()
+        return source
+
+    def _take_over(self) -> None:
         logs = {file.footer.log_id: file for file in self.files}
         if len(logs) > 1:
             raise StoreError("files of several logs: " + ", ".join(str(file.path) for file in logs.values()))

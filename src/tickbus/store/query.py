@@ -1,7 +1,7 @@
 """
 A log that can be asked: `Store(source).query(start, end, symbols=["BTC-USDT"])`.
 
-    store = Store("exported/")                     # or any EventSource
+    store = Store("desk.journal")                  # a folder, several of one log, or any EventSource
     for batch in store.query("2026-08-09T12:00Z", types=["price_update"]).batches(): ...
     store.query(symbols="BTC-USDT").polars()
     store.sql("select symbol, avg(price) from trades group by symbol").polars()
@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickbus._native import EVENT_DTYPE
-from tickbus.errors import QueryError
+from tickbus.errors import QueryError, StoreError
 from tickbus.store import _extras
 from tickbus.store.columns import COLUMNS, Columns
+from tickbus.store.joined import JoinedSource
+from tickbus.store.journal import JournalSource, LeftOut, is_journal
 from tickbus.store.names import Names
 from tickbus.store.parquet import ParquetSource
 from tickbus.store.source import MAX_ROWS, Batch, EventSource
@@ -39,14 +41,28 @@ __all__ = ["Query", "Selection", "Store", "open_source"]
 Selection = Iterable[str | int] | str | int | None
 
 
-def open_source(path: str | os.PathLike[str]) -> EventSource:
-    """
-    The log in a folder: one that `export_parquet` wrote.
+Place = str | os.PathLike[str]
 
-    Raises:
-        StoreError: There is none, or it is damaged.
+
+def open_source(path: Place | Sequence[Place], *, salvage: bool = False) -> EventSource:
     """
-    return ParquetSource(path)
+    The log in a folder: a journal, or one that `export_parquet` wrote. Several folders of one log, at
+    most one of them a journal, are one source.
+
+    Args:
+        salvage: Read around damage of a journal; see `JournalSource`.
+    Raises:
+        StoreError: There is none, it is damaged, or the folders are of several logs.
+        JournalError: A journal cannot be read.
+    """
+    if isinstance(path, (str, os.PathLike)):
+        return JournalSource(path, salvage=salvage) if is_journal(os.fspath(path)) else ParquetSource(path)
+    sources = [open_source(one, salvage=salvage) for one in path]
+    journals = [source for source in sources if isinstance(source, JournalSource)]
+    exported = [source for source in sources if isinstance(source, ParquetSource)]
+    if len(journals) > 1:
+        raise StoreError("more than one journal: " + ", ".join(str(source.path) for source in journals))
+    return sources[0] if len(sources) == 1 else JoinedSource(exported, *journals)
 
 
 class Query:
@@ -98,18 +114,27 @@ class Store:
     A log of events, to be queried, exported and replayed.
 
     Args:
-        source: Any `EventSource`, or the path of a folder with one.
+        source: Any `EventSource`, the path of a folder with one (a journal, or an export), or the
+            paths of several folders of one log.
+        salvage: Read around damage of a journal; see `JournalSource`.
     Raises:
         StoreError: The folder holds none.
     """
 
-    def __init__(self, source: EventSource | str | os.PathLike[str]) -> None:
-        self.source = open_source(source) if isinstance(source, (str, os.PathLike)) else source
+    def __init__(self, source: EventSource | Place | Sequence[Place], *, salvage: bool = False) -> None:
+        is_source = hasattr(source, "batches")
+        self.source: EventSource = source if is_source else open_source(source, salvage=salvage)  # type: ignore[assignment, arg-type]
 
     @property
     def names(self) -> Names:
         """Texts for the numbers in the rows."""
         return self.source.names
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """What queries that salvage could not read so far."""
+        left_out: list[LeftOut] = getattr(self.source, "left_out", [])
+        return left_out
 
     def query(
         self,

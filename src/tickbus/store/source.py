@@ -10,8 +10,9 @@ far; the lane with the earliest clock goes on, ties are settled critical, high, 
 never reordered, an event is told no earlier than the desk could have known it, and a selection comes
 in the order of the whole.
 
-`MemorySource` has rows in memory; `ParquetSource` (parquet.py) reads exported files; the journal is
-another. Everything else in this package knows only `EventSource`.
+`MemorySource` has rows in memory; `ParquetSource` (parquet.py) reads exported files, `JournalSource`
+(journal.py) a journal, `JoinedSource` (joined.py) both of one log. Everything else in this package
+knows only `EventSource`.
 """
 
 from __future__ import annotations

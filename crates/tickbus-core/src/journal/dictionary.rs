@@ -117,6 +117,23 @@ impl Dictionary {
             .chain(self.types.iter().map(|row| (TYPE, encode_type(row))))
     }
 
+    /// Numbers and texts of the symbols.
+    pub fn symbols(&self) -> impl ExactSizeIterator<Item = (u32, &str)> {
+        let texts = self.symbols.texts.iter().enumerate();
+        texts.map(|(place, text)| (place as u32 + 1, &**text))
+    }
+
+    /// Numbers and texts of the sources.
+    pub fn sources(&self) -> impl ExactSizeIterator<Item = (u32, &str)> {
+        let texts = self.sources.texts.iter().enumerate();
+        texts.map(|(place, text)| (place as u32 + 1, &**text))
+    }
+
+    /// The event types that were registered.
+    pub fn types(&self) -> &[TypeRow] {
+        &self.types
+    }
+
     /// Give a bus the names and types of this journal, in their order: on a new bus they get the
     /// same numbers.
     pub fn teach(&self, names: &BusNames) -> Result<(), NamingError> {

@@ -26,6 +26,21 @@ pub enum SegmentError {
     },
     /// Segments that are not in the order of their sequences, or hold an event twice.
     Order { lane: Priority, sequence: u64 },
+    /// Positions that nothing readable holds, from the first to the one before `end`, if that is known.
+    Missing {
+        path: PathBuf,
+        first: u64,
+        end: Option<u64>,
+        why: String,
+    },
+    /// The lane's oldest event is a later one than was asked for.
+    Gone {
+        lane: Priority,
+        sequence: u64,
+        first: u64,
+    },
+    /// The file was there when the query began and has been removed since.
+    Removed { path: PathBuf },
 }
 
 /// Where a file is damaged, and which events are not to be had because of it.
@@ -67,6 +82,21 @@ impl fmt::Display for SegmentError {
             },
             SegmentError::Order { lane, sequence } => {
                 write!(to, "{} lane: sequence {sequence} stands in two segments", lane.name())
+            }
+            SegmentError::Missing { path, first, end, why } => match end {
+                Some(end) => {
+                    let last = end - 1;
+                    write!(to, "{}: positions {first} to {last} are missing: {why}", path.display())
+                }
+                None => {
+                    write!(to, "{}: positions from {first} on are missing: {why}", path.display())
+                }
+            },
+            SegmentError::Gone { lane, sequence, first } => {
+                write!(to, "{} lane: {sequence} is gone, it begins with {first}", lane.name())
+            }
+            SegmentError::Removed { path } => {
+                write!(to, "{} was removed while it was read", path.display())
             }
         }
     }

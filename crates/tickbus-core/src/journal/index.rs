@@ -67,8 +67,20 @@ pub struct Entry {
 impl Entry {
     /// The entry of a block with these events, after blocks whose greatest timestamp is given.
     pub fn of(rows: &[u8], greatest_before: u64) -> Entry {
-        let (mut least, mut greatest) = (u64::MAX, 0);
-        let (mut types, mut symbols, mut sources) = ([0; 4], 0, 0);
+        let mut entry = Entry::after(greatest_before);
+        entry.extend(rows);
+        entry
+    }
+
+    /// The entry of a block that has no events yet.
+    pub fn after(greatest_before: u64) -> Entry {
+        let (least, greatest, greatest_so_far) = (u64::MAX, 0, greatest_before);
+        Entry { least, greatest, greatest_so_far, types: [0; 4], symbols: 0, sources: 0, crc: 0 }
+    }
+
+    /// Take in the events that the block goes on with.
+    pub fn extend(&mut self, rows: &[u8]) {
+        let Entry { mut least, mut greatest, mut types, mut symbols, mut sources, .. } = *self;
         for row in rows.chunks_exact(EVENT_LEN) {
             let [timestamp, kind, ..] = words(row);
             least = least.min(timestamp);
@@ -77,9 +89,9 @@ impl Entry {
             sources |= source_bit((kind >> 16) as u16);
             symbols |= symbol_bit((kind >> 32) as u32);
         }
-        let greatest_so_far = greatest.max(greatest_before);
-        let crc = crc32c::crc32c(rows);
-        Entry { least, greatest, greatest_so_far, types, symbols, sources, crc }
+        let greatest_so_far = greatest.max(self.greatest_so_far);
+        let crc = crc32c::crc32c_append(self.crc, rows);
+        *self = Entry { least, greatest, greatest_so_far, types, symbols, sources, crc };
     }
 
     pub fn to_bytes(&self) -> [u8; ENTRY_LEN] {

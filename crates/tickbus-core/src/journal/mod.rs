@@ -16,6 +16,7 @@
 //! - [`index`]: what a block of events can contain
 //! - [`query`]: the events of a time, of types, symbols and sources
 //! - [`catalog`]: the parts of a directory, whatever their form
+//! - [`hot`], [`scan`]: a log segment as queries see it; [`held`], [`archive`]: all parts as one log
 //! - [`whole`]: a lane as its readers see it, through parts of all forms
 //! - [`log_source`]: a full log segment, to be sealed
 //! - [`upkeep`]: sealing, packing and removing in the background; [`quiet`]: without getting in the way
@@ -26,6 +27,7 @@
 //!
 //! `docs/parts/journal.md` says what is promised.
 
+pub mod archive;
 pub mod audit;
 pub mod catalog;
 pub mod columns;
@@ -39,7 +41,9 @@ pub mod error;
 pub mod fault;
 pub mod folder;
 pub mod format;
+pub mod held;
 pub mod history;
+pub mod hot;
 pub mod index;
 pub mod lane_reader;
 pub mod log;
@@ -55,6 +59,7 @@ pub mod reader;
 pub mod recovery;
 pub mod retention;
 pub mod salvage;
+mod scan;
 pub mod sealed;
 pub mod segment;
 pub mod spares;

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! **Order.** Events of a lane come in its order, whatever their timestamps. The lanes are merged by
-//! the greatest timestamp that the query has found in each so far; of equals the most urgent lane comes
-//! first. The order follows from what is found alone: how it is cut into segments, and whether those
-//! are sealed, packed or still hot, changes nothing.
+//! their clocks: a lane's clock at an event is the greatest timestamp of the lane up to there, found or
+//! not, from the first segment on. Of equals the most urgent lane comes first. So what is found comes
+//! in the order of the whole, and how that is cut into segments, and whether those are sealed, packed
+//! or still hot, changes nothing. It costs no reading: footers and index entries know the clocks.
 //!
 //! **Memory.** One block a lane, or one frame where segments are packed. **Damage** is an error that
 //! names the sequences it costs; reading on goes on behind it.
@@ -33,6 +34,8 @@ pub struct Query {
     pub symbols: Option<Vec<u32>>,
     /// Only these; `None`: all.
     pub sources: Option<Vec<u16>>,
+    /// For each lane the first sequence that is wanted.
+    pub from: [u64; 3],
 }
 
 /// What a segment holds of a lane.
@@ -61,6 +64,22 @@ pub trait Segment: Send + Sync {
         block: usize,
         buffer: &'b mut Buffer,
     ) -> Result<&'b [u8], SegmentError>;
+}
+
+/// A segment that is opened when its turn comes, so that many take few open files.
+pub trait Hold: Send + Sync {
+    fn span(&self, lane: Priority) -> Span;
+    fn open(&self) -> Result<Arc<dyn Segment>, SegmentError>;
+}
+
+impl Hold for Arc<dyn Segment> {
+    fn span(&self, lane: Priority) -> Span {
+        (**self).span(lane)
+    }
+
+    fn open(&self) -> Result<Arc<dyn Segment>, SegmentError> {
+        Ok(Arc::clone(self))
+    }
 }
 
 /// Memory for reading blocks; one for each reader, to be used again.
@@ -155,6 +174,13 @@ impl Rows {
         self.events.is_empty()
     }
 
+    /// Have room for so many more.
+    pub fn reserve(&mut self, more: usize) {
+        self.lanes.reserve_exact(more);
+        self.sequences.reserve_exact(more);
+        self.events.reserve_exact(more);
+    }
+
     pub fn clear(&mut self) {
         self.lanes.clear();
         self.sequences.clear();
@@ -172,11 +198,12 @@ pub struct Results {
 impl Query {
     /// Everything of a time.
     pub fn of_time(start_ns: u64, end_ns: u64) -> Query {
-        Query { start_ns, end_ns, types: super::index::ALL_TYPES, symbols: None, sources: None }
+        let (types, from) = (super::index::ALL_TYPES, [0; 3]);
+        Query { start_ns, end_ns, types, symbols: None, sources: None, from }
     }
 
     /// Ask it of segments, which must be in the order of their sequences and share none.
-    pub fn run(&self, segments: &[Arc<dyn Segment>]) -> Result<Results, SegmentError> {
+    pub fn run<H: Hold + Clone + 'static>(&self, segments: &[H]) -> Result<Results, SegmentError> {
         for lane in PRIORITIES {
             for pair in segments.windows(2) {
                 let sequence = pair[1].span(lane).first_sequence;
@@ -186,16 +213,19 @@ impl Query {
             }
         }
         let filter = Arc::new(Filter::new(self));
+        let boxed = |segment: &H| Box::new(segment.clone()) as Box<dyn Hold>;
+        let segments: Arc<[Box<dyn Hold>]> = segments.iter().map(boxed).collect();
         let lanes = PRIORITIES.map(|lane| Cursor {
             lane,
             filter: Arc::clone(&filter),
-            segments: segments.to_vec(),
+            from: self.from[lane as usize],
+            segments: Arc::clone(&segments),
             segment: 0,
+            clock: 0,
             open: None,
             buffer: Buffer::default(),
             found: Vec::new(),
             taken: 0,
-            greatest: 0,
         });
         Ok(Results { lanes, pending: None })
     }
@@ -248,21 +278,41 @@ impl Results {
 struct Cursor {
     lane: Priority,
     filter: Arc<Filter>,
-    segments: Vec<Arc<dyn Segment>>,
+    /// First sequence that is wanted.
+    from: u64,
+    segments: Arc<[Box<dyn Hold>]>,
     segment: usize,
-    /// The blocks of the current segment that are left.
-    open: Option<(Arc<LaneIndex>, Range<usize>)>,
+    /// Greatest timestamp of the segments behind us.
+    clock: u64,
+    open: Option<Reading>,
     buffer: Buffer,
-    /// Sequences and events of the last block that had any, and how many of them are handed out.
-    found: Vec<(u64, Event)>,
+    /// What the last block had, and how many of them are handed out.
+    found: Vec<Found>,
     taken: usize,
-    greatest: u64,
+}
+
+/// A segment that a cursor is in.
+struct Reading {
+    segment: Arc<dyn Segment>,
+    index: Arc<LaneIndex>,
+    /// Its blocks that are left.
+    blocks: Range<usize>,
+    count: u64,
+    /// The lane's clock in front of it.
+    clock: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Found {
+    sequence: u64,
+    clock: u64,
+    event: Event,
 }
 
 impl Cursor {
-    /// What the lanes are merged by: the greatest timestamp so far, then urgency.
-    fn key(&self, event: &Event) -> u128 {
-        u128::from(event.timestamp.max(self.greatest)) << 2 | (2 - self.lane as u128)
+    /// What the lanes are merged by: their clocks, then urgency.
+    fn key(&self, found: &Found) -> u128 {
+        u128::from(found.clock) << 2 | (2 - self.lane as u128)
     }
 
     /// The key of the next event, or `None` at the end.
@@ -272,22 +322,22 @@ impl Cursor {
                 return Ok(None);
             }
         }
-        Ok(Some(self.key(&self.found[self.taken].1)))
+        Ok(Some(self.key(&self.found[self.taken])))
     }
 
     fn hand_out(&mut self, rows: &mut Rows, until: u128, max: usize) {
         let end = self.found.len().min(self.taken.saturating_add(max));
-        while self.taken < end {
-            let (sequence, event) = self.found[self.taken];
-            if self.key(&event) >= until {
-                return;
-            }
-            self.greatest = self.greatest.max(event.timestamp);
-            rows.lanes.push(self.lane as u8);
-            rows.sequences.push(sequence);
-            rows.events.push(event);
-            self.taken += 1;
-        }
+        let waiting = &self.found[self.taken..end];
+        // Keys ascend.
+        let count = match waiting.last() {
+            Some(last) if self.key(last) < until => waiting.len(),
+            _ => waiting.partition_point(|found| self.key(found) < until),
+        };
+        let now = &waiting[..count];
+        rows.lanes.resize(rows.lanes.len() + count, self.lane as u8);
+        rows.sequences.extend(now.iter().map(|found| found.sequence));
+        rows.events.extend(now.iter().map(|found| found.event));
+        self.taken += count;
     }
 
     /// Look through the next block that may hold something; `false` when there is none. Whatever
@@ -296,21 +346,16 @@ impl Cursor {
         self.found.clear();
         self.taken = 0;
         loop {
-            let Some((index, blocks)) = &mut self.open else {
-                let Some(segment) = self.segments.get(self.segment) else {
+            let Some(reading) = &mut self.open else {
+                if self.segment == self.segments.len() {
                     return Ok(false);
-                };
-                let (span, filter) = (segment.span(self.lane), &self.filter);
-                self.segment += 1;
-                if span.count > 0 && span.least <= filter.end && span.greatest >= filter.start {
-                    let index = segment.index(self.lane)?;
-                    let blocks = index.blocks_of(filter.start, filter.end);
-                    self.open = Some((index, blocks));
                 }
+                self.next_segment()?;
                 continue;
             };
-            let filter = &self.filter;
-            let Some(block) = blocks.find(|block| filter.may_hold(&index.entries()[*block])) else {
+            let (filter, index) = (&self.filter, &reading.index);
+            let may_hold = |block: &usize| filter.may_hold(&index.entries()[*block]);
+            let Some(block) = reading.blocks.find(may_hold) else {
                 self.open = None;
                 continue;
             };
@@ -319,14 +364,58 @@ impl Cursor {
         }
     }
 
+    fn next_segment(&mut self) -> Result<(), SegmentError> {
+        let segment = &self.segments[self.segment];
+        let (span, filter, clock) = (segment.span(self.lane), &self.filter, self.clock);
+        self.segment += 1;
+        if span.count == 0 {
+            return Ok(());
+        }
+        self.clock = clock.max(span.greatest);
+        let wanted = span.least <= filter.end
+            && span.greatest >= filter.start
+            && span.next_sequence > self.from;
+        if wanted {
+            let segment = segment.open()?;
+            let index = segment.index(self.lane)?;
+            let mut blocks = index.blocks_of(filter.start, filter.end);
+            if self.from > span.first_sequence {
+                let last_row = |block| (((block + 1) * BLOCK_EVENTS) as u64).min(span.count) - 1;
+                let before =
+                    |block: &usize| segment.sequence(self.lane, last_row(*block)) < self.from;
+                blocks.start += blocks.clone().take_while(before).count();
+            }
+            self.open = Some(Reading { segment, index, blocks, count: span.count, clock });
+        }
+        Ok(())
+    }
+
     fn look_through(&mut self, block: usize) -> Result<(), SegmentError> {
-        let segment = &self.segments[self.segment - 1];
-        let rows = segment.block(self.lane, block, &mut self.buffer)?;
-        for (place, row) in rows.as_chunks::<EVENT_LEN>().0.iter().enumerate() {
+        let Some(reading) = &self.open else {
+            return Ok(());
+        };
+        let (segment, lane) = (&reading.segment, self.lane);
+        let before = block.checked_sub(1).map(|before| reading.index.entries()[before]);
+        let mut clock = reading.clock.max(before.map_or(0, |entry| entry.greatest_so_far));
+        let rows = segment.block(lane, block, &mut self.buffer)?;
+        let rows = rows.as_chunks::<EVENT_LEN>().0;
+        let first_row = (block * BLOCK_EVENTS) as u64;
+        let rows = &rows[..rows.len().min((reading.count - first_row) as usize)];
+        let first = segment.sequence(lane, first_row);
+        let last_place = rows.len() as u64 - 1;
+        // Hardly a block has a gap.
+        let is_run = segment.sequence(lane, first_row + last_place) - first == last_place;
+        for (place, row) in (0..).zip(rows) {
             let words = words(row);
+            clock = clock.max(words[0]);
             if self.filter.takes(words[0], words[1]) {
-                let sequence = segment.sequence(self.lane, (block * BLOCK_EVENTS + place) as u64);
-                self.found.push((sequence, Event::from_words(words)));
+                let sequence = match is_run {
+                    true => first + place,
+                    false => segment.sequence(lane, first_row + place),
+                };
+                if sequence >= self.from {
+                    self.found.push(Found { sequence, clock, event: Event::from_words(words) });
+                }
             }
         }
         Ok(())

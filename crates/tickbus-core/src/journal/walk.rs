@@ -192,8 +192,18 @@ pub(super) fn look_ahead(
     head: &SegmentHeader,
     from: u64,
 ) -> Result<Ahead, JournalError> {
+    look_ahead_to(file, head, from, head.end())
+}
+
+/// As [`look_ahead`], but only up to a position.
+pub(super) fn look_ahead_to(
+    file: &impl DiskFile,
+    head: &SegmentHeader,
+    from: u64,
+    to: u64,
+) -> Result<Ahead, JournalError> {
     let name = segment_name(head.first);
-    let range = head.offset_of(from)..head.file_len();
+    let range = head.offset_of(from)..head.offset_of(to);
     let written = written_bytes(file, range.clone()).map_err(JournalError::io("read", &name))?;
     let mut ahead = Ahead { durable: 0, next: None, sequences: [None; LANES] };
     let mut bytes = vec![0; (written as usize).next_multiple_of(SLOT)];

@@ -20,6 +20,7 @@ from tickbus.bench.jobs import (
     priority,
     processes,
     publish,
+    store,
     threads,
 )
 from tickbus.bench.model import Absent, Case, Options
@@ -43,6 +44,7 @@ JOBS: tuple[Job, ...] = (
     Job("growth", "cost of a publish with 1 to 1,000 subscriptions", growth.cases),
     Job("threads", "one thread to another, one event at a time", threads.cases),
     Job("processes", "one process to another, one event at a time", processes.cases),
+    Job("store", "range queries over a journal, and replaying it", store.cases),
     Job("priority", "critical events behind a full backlog of high and normal", priority.cases),
     Job("journal", "events kept on the device, one by one and 1,024 at a time", journal.cases),
 )

@@ -182,10 +182,14 @@ fn finding_of(error: &SegmentError, part: &Part) -> Finding {
         SegmentError::Foreign { why, .. } => {
             Finding::new(Kind::Foreign, &part.file, *why).at(0, Some(part.first))
         }
-        SegmentError::Io { .. } => {
+        SegmentError::Io { .. } | SegmentError::Removed { .. } => {
             Finding::new(Kind::Unreadable, &part.file, error.to_string()).at(0, Some(part.first))
         }
-        SegmentError::Source { .. } | SegmentError::Order { .. } => {
+        // The last two are about a whole journal and do not come of reading one file.
+        SegmentError::Source { .. }
+        | SegmentError::Order { .. }
+        | SegmentError::Missing { .. }
+        | SegmentError::Gone { .. } => {
             Finding::new(Kind::Contradiction, &part.file, error.to_string()).at(0, Some(part.first))
         }
     }
