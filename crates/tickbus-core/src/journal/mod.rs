@@ -21,6 +21,7 @@
 
 pub mod columns;
 pub mod committer;
+pub mod cursors;
 pub mod dictionary;
 pub mod disk;
 pub mod draft;
