@@ -23,6 +23,8 @@ Every exception of tickbus, by what the caller does next.
     │   ├── JournalLockedError                another process writes this journal; its PID is in ``pid``
     │   ├── StorageFullError                  make room; the journal goes on by itself
     │   ├── DurabilityUnknownError            open the journal again: a sync has failed
+    │   ├── CursorError                       drop the durable subscription's cursor
+    │   ├── CursorLockedError                 another process reads under this name; its PID is in ``pid``
     │   └── JournalLateError (TimeoutError)   the process that keeps the journal does not answer
     ├── CaptureError (ValueError)             a recorded file cannot be read
     ├── QueryError (ValueError)               correct the time, range, argument or SQL of the query
@@ -46,6 +48,8 @@ __all__ = [
     "CapacityError",
     "CaptureError",
     "CorruptJournalError",
+    "CursorError",
+    "CursorLockedError",
     "DurabilityUnknownError",
     "InvalidEventError",
     "InvalidNameError",
@@ -177,6 +181,14 @@ class MissingSegmentError(JournalError):
 
 class JournalLockedError(JournalError):
     """Another process, ``pid``, writes this journal, or keeps a journal of this bus."""
+
+
+class CursorError(JournalError):
+    """The cursor of a durable subscription is damaged, or belongs to another journal."""
+
+
+class CursorLockedError(JournalError):
+    """The durable subscription is open already, in process ``pid`` (0 when that is not known)."""
 
 
 class StorageFullError(JournalError):
