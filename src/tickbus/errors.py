@@ -26,6 +26,7 @@ Every exception of tickbus, by what the caller does next.
     │   ├── CursorError                       drop the durable subscription's cursor
     │   ├── CursorLockedError                 another process reads under this name; its PID is in ``pid``
     │   └── JournalLateError (TimeoutError)   the process that keeps the journal does not answer
+    ├── InFlightFullError (TimeoutError)      wait for acknowledgements; the event is not published
     ├── CaptureError (ValueError)             a recorded file cannot be read
     ├── QueryError (ValueError)               correct the time, range, argument or SQL of the query
     ├── UnknownNameError (LookupError)        the log has no type, symbol or source of that name
@@ -51,6 +52,7 @@ __all__ = [
     "CursorError",
     "CursorLockedError",
     "DurabilityUnknownError",
+    "InFlightFullError",
     "InvalidEventError",
     "InvalidNameError",
     "InvalidSizeError",
@@ -215,6 +217,10 @@ class JournalLateError(JournalError, TimeoutError):
 
     It may be stopped, gone or slow. Nobody has seen ``event_id``; it will be seen once it is persisted.
     """
+
+
+class InFlightFullError(TickbusError, TimeoutError):
+    """As many critical events as allowed are without outcome; nothing was published."""
 
 
 class CaptureError(TickbusError, ValueError):

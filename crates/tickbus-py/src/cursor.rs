@@ -29,6 +29,36 @@ fn error(py: Python<'_>, error: CursorError) -> PyErr {
     }
 }
 
+/// Sequences noted in some life of the bus, as far as this one has them. What lies behind has been given
+/// out anew: the log was restored, or its last events had not been written when the machine or the
+/// process died.
+fn within(bus: &CoreBus, life: u64, next: [u64; 3]) -> [u64; 3] {
+    std::array::from_fn(|lane| {
+        let ring = &bus.lanes()[lane];
+        next[lane].min(if life == bus.id() { ring.tail() } else { ring.origin() })
+    })
+}
+
+/// The number of a bus's life: from the first who opens it to the last who leaves.
+#[pyfunction]
+pub fn bus_life(py: Python<'_>, bus: &Bound<'_, Bus>) -> PyResult<u64> {
+    bus.get().with(py, |core| core.bus.id())
+}
+
+/// Next sequences by lane number: of now, or of those noted in a life of the bus what this one has.
+#[pyfunction]
+#[pyo3(signature = (bus, noted=None))]
+pub fn bus_places(
+    py: Python<'_>,
+    bus: &Bound<'_, Bus>,
+    noted: Option<(u64, [u64; 3])>,
+) -> PyResult<Each> {
+    bus.get().with(py, |core| match noted {
+        Some((life, next)) => within(&core.bus, life, next).into(),
+        None => std::array::from_fn(|lane| core.bus.lanes()[lane].end()).into(),
+    })
+}
+
 /// The cursor of a durable subscription, held by this process.
 #[pyclass(frozen, module = "tickbus._native")]
 pub struct Cursor {
@@ -88,13 +118,7 @@ impl Cursor {
     #[getter]
     fn resume(&self, py: Python<'_>) -> Option<(Each, Each)> {
         let mark = self.core.with(py, |core| core.as_ref().and_then(Core::mark))?;
-        // Sequences of an earlier life of the bus that this one gave out anew: the log was restored, or
-        // its last events had not been written when the machine or the process died.
-        let next: [u64; 3] = std::array::from_fn(|lane| {
-            let ring = &self.bus.lanes()[lane];
-            let end = if mark.bus == self.bus.id() { ring.tail() } else { ring.origin() };
-            mark.next[lane].min(end)
-        });
+        let next = within(&self.bus, mark.bus, mark.next);
         let unlogged: [u64; 3] = std::array::from_fn(|lane| mark.next[lane] - next[lane]);
         Some((next.into(), unlogged.into()))
     }
