@@ -18,9 +18,11 @@ import weakref
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, overload
 
 from tickbus import _native
+from tickbus import durable as _durable
+from tickbus.durable import Ack, CursorLevel, DurableSubscription
 from tickbus.errors import StartError
 from tickbus.journal import Journal
 from tickbus.subscription import Subscription
@@ -97,12 +99,35 @@ class Bus(_native.Bus):
         self._handlers: list[_native.HandlerHandle] = []
         _open.add(self)
 
+    @overload
+    def subscribe(
+        self,
+        *patterns: str,
+        start: str | int | datetime | Mapping[str, int] = ...,
+        wait: Wait = ...,
+        lossy: bool | None = ...,
+        durable: None = ...,
+    ) -> Subscription: ...
+    @overload
+    def subscribe(
+        self,
+        *patterns: str,
+        start: str | int | datetime | Mapping[str, int] = ...,
+        wait: Wait = ...,
+        lossy: bool | None = ...,
+        durable: str,
+        ack: Ack = ...,
+        cursor: CursorLevel = ...,
+    ) -> DurableSubscription: ...
     def subscribe(
         self,
         *patterns: str,
         start: str | int | datetime | Mapping[str, int] = "latest",
         wait: Wait = "adaptive",
         lossy: bool | None = None,
+        durable: str | None = None,
+        ack: Ack = "auto",
+        cursor: CursorLevel = "os",
     ) -> Subscription:
         """
         Read the events that match any of *patterns*, in any thread or process.
@@ -117,13 +142,29 @@ class Bus(_native.Bus):
                 some 40 us, "adaptive" spins for 20 us first, "yield" spins politely.
             lossy: Do not hold back publishers of critical events for this reader. By default only
                 readers whose patterns match neither risk nor critical types are lossy.
+            durable: A name under which to continue in any later run, from the journal, where this
+                one was: ``start`` counts only the first time. One subscription at a time has it.
+            ack: Of a durable one, when events are acknowledged: by the next read ("auto"), or by
+                ``ack()`` ("manual"). What was not is handed out again.
+            cursor: What acknowledging survives: this process's death ("os") or the machine's too
+                ("disk", a sync each time).
         Raises:
             PatternError: A pattern is malformed or can match nothing.
             StartError: The start has not been published, or is none.
             CapacityError: Too many subscriptions.
+            JournalError: A durable one, and nobody keeps a journal of this bus.
+            CursorLockedError: The durable name is in use; ``pid`` says by which process.
+            CursorError: Its cursor is damaged, or belongs to another journal.
         """
         gating = None if lossy is None else not lossy
-        subscription = Subscription(self, list(patterns), _native_start(start), wait, gating)
+        native_start = _native_start(start)
+        subscription: Subscription
+        if durable is None:
+            subscription = Subscription(self, list(patterns), native_start, wait, gating)
+        else:
+            subscription = _durable.subscribe(
+                self, list(patterns), native_start, wait, gating, durable, ack, cursor
+            )
         self._subscriptions.add(subscription)
         return subscription
 

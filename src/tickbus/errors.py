@@ -23,7 +23,10 @@ Every exception of tickbus, by what the caller does next.
     │   ├── JournalLockedError                another process writes this journal; its PID is in ``pid``
     │   ├── StorageFullError                  make room; the journal goes on by itself
     │   ├── DurabilityUnknownError            open the journal again: a sync has failed
+    │   ├── CursorError                       drop the durable subscription's cursor
+    │   ├── CursorLockedError                 another process reads under this name; its PID is in ``pid``
     │   └── JournalLateError (TimeoutError)   the process that keeps the journal does not answer
+    ├── InFlightFullError (TimeoutError)      wait for acknowledgements; the event is not published
     ├── CaptureError (ValueError)             a recorded file cannot be read
     ├── QueryError (ValueError)               correct the time, range, argument or SQL of the query
     ├── UnknownNameError (LookupError)        the log has no type, symbol or source of that name
@@ -46,7 +49,10 @@ __all__ = [
     "CapacityError",
     "CaptureError",
     "CorruptJournalError",
+    "CursorError",
+    "CursorLockedError",
     "DurabilityUnknownError",
+    "InFlightFullError",
     "InvalidEventError",
     "InvalidNameError",
     "InvalidSizeError",
@@ -194,6 +200,14 @@ class JournalLockedError(JournalError):
     """Another process, ``pid``, writes this journal, or keeps a journal of this bus."""
 
 
+class CursorError(JournalError):
+    """The cursor of a durable subscription is damaged, or belongs to another journal."""
+
+
+class CursorLockedError(JournalError):
+    """The durable subscription is open already, in process ``pid`` (0 when that is not known)."""
+
+
 class StorageFullError(JournalError):
     """
     The device of the journal is full.
@@ -218,6 +232,10 @@ class JournalLateError(JournalError, TimeoutError):
 
     It may be stopped, gone or slow. Nobody has seen ``event_id``; it will be seen once it is persisted.
     """
+
+
+class InFlightFullError(TickbusError, TimeoutError):
+    """As many critical events as allowed are without outcome; nothing was published."""
 
 
 class CaptureError(TickbusError, ValueError):

@@ -20,6 +20,7 @@ EVERY = "every part"
 
 #: part → the other parts it may import. What is in no row is the bus, which imports none of them.
 ARROWS: dict[str, set[str] | str] = {
+    "delivery": set(),
     "exchanges": set(),
     "store": set(),
     "testing": {"exchanges", "store"},

@@ -60,6 +60,35 @@ class TestRetention:
             assert 0 == bus.stats()["journal"]["removed"]
             assert numbered(ids) == read_all(bus.subscribe(">", start="earliest"))
 
+    def test_waits_for_durable_subscriptions(self, path):
+        """What one has not acknowledged stays, is counted as held, and goes when it is acknowledged."""
+        with tb.Bus(journal=kept(path, keep=0.0), **SMALL) as bus:
+            slow = bus.subscribe(">", durable="reports", start="earliest")
+            ids = publish(bus, 20_000)
+            until_sealed(bus)
+            until(lambda: bus.stats()["journal"]["held"] > 1)
+            assert 0 == bus.stats()["journal"]["removed"]
+
+            assert numbered(ids) == read_all(slow)
+            slow.ack()
+            until(lambda: segments(bus)["sealed"] == 1)
+
+            assert 0 == missed(slow)
+
+    def test_removes_nothing_while_a_cursor_cannot_be_read(self, path):
+        """It may stand anywhere. What is wrong is told."""
+        with tb.Bus(journal=kept(path, keep=0.0), **SMALL) as bus:
+            with bus.subscribe(">", durable="reports", start="earliest"):
+                pass
+            (cursor,) = (path / "cursors").glob("*.cursor")
+            cursor.write_bytes(b"\xff" * cursor.stat().st_size)
+            publish(bus, 20_000)
+            until_sealed(bus)
+            until(lambda: bus.stats()["journal"]["failing"])
+            stats = bus.stats()["journal"]
+
+        assert (0, True) == (stats["removed"], "reports" in stats["failing"])
+
     def test_is_told_to_a_reader_that_wanted_more(self, path):
         """One that starts at an event that has gone, and one that was lapped and came too late."""
         with tb.Bus(journal=kept(path, keep=0.0), **SMALL) as bus:

@@ -187,6 +187,12 @@ impl Bus {
         })
     }
 
+    /// Directory of the journal, whichever process keeps it.
+    #[getter]
+    fn _journal_path(&self, py: Python<'_>) -> PyResult<Option<std::path::PathBuf>> {
+        self.with(py, |core| core.bus.persistence().path())
+    }
+
     /// Whether the bus has been closed.
     #[getter]
     fn closed(&self, py: Python<'_>) -> bool {

@@ -407,6 +407,12 @@ impl Subscription {
         Ok(by_lane)
     }
 
+    /// Next sequence by lane number.
+    fn _next(&self, py: Python<'_>) -> PyResult<(u64, u64, u64)> {
+        let [normal, high, critical] = self.ledgers(py)?.map(|ledger| ledger.position());
+        Ok((normal, high, critical))
+    }
+
     /// The books by lane name: ``published = delivered + filtered + missed + pending``, counted
     /// since the subscription began. A closed subscription keeps its last.
     fn ledger<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -18,6 +18,7 @@ use super::error::JournalError;
 use super::format::record;
 use super::log::Log;
 use super::opening::Opening;
+use super::retention::needed_by_cursors;
 use super::spares::Preparer;
 use super::upkeep::{Plan, Upkeep};
 use crate::bus::{Bus, CRITICAL};
@@ -130,6 +131,7 @@ impl Committer {
         let disk = Arc::clone(log.disk());
         let upkeep = Upkeep::new(catalog, disk, preparer.clone(), policy.plan)?;
         let upkeep = Arc::new(upkeep);
+        upkeep.set_needed(needed_by_cursors(path, log.id()));
         let reader = bus.begin_journal(path, from, gated(&policy))?;
         let marked = log.append_name(record::BUS, &bus.id().to_le_bytes());
         if let Err(error) = marked {

@@ -34,6 +34,7 @@ pub mod columns;
 pub mod committer;
 pub mod compact;
 pub mod contents;
+pub mod cursors;
 pub mod dictionary;
 pub mod disk;
 pub mod draft;

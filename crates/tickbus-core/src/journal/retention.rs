@@ -11,11 +11,13 @@
 
 use super::catalog::{Catalog, PartForm};
 use super::compact::{COMPACT, age_ns, as_ns};
+use super::cursors;
 use super::disk::{Disk, FsDisk};
 use super::error::JournalError;
-use super::format::{Sequences, segment_name};
+use super::format::{JournalId, Sequences, segment_name};
 use super::names::begins_with_names;
 use crate::event::PRIORITIES;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,19 @@ pub struct Limits {
 /// For each lane the first sequence that somebody durable still needs; `u64::MAX`: nobody needs any. As
 /// long as that cannot be told nothing is removed.
 pub type Needed = Arc<dyn Fn() -> Result<Sequences, JournalError> + Send + Sync>;
+
+/// What the durable subscriptions of the journal in `directory` have not acknowledged.
+pub fn needed_by_cursors(directory: &Path, journal: JournalId) -> Needed {
+    let directory = directory.to_owned();
+    Arc::new(move || match cursors::least(&directory, journal) {
+        Ok(least) => Ok(least.unwrap_or([u64::MAX; 3])),
+        Err(error) => Err(JournalError::Io {
+            what: "tell what must stay by",
+            file: directory.join(cursors::FOLDER).display().to_string(),
+            error: std::io::Error::other(error.to_string()),
+        }),
+    })
+}
 
 /// What retention has removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,0 +1,142 @@
+"""What delivery keeps in the journal's directory beside the log: a snapshot, and the members of roles."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from tickbus.errors import CapacityError, JournalError
+
+__all__ = [
+    "MEMBERS",
+    "Member",
+    "folder_of",
+    "live_members",
+    "read_snapshot",
+    "write_first_snapshot",
+    "write_snapshot",
+]
+
+FOLDER = "delivery"
+#: Members that a role can have at once.
+MEMBERS = 64
+_SNAPSHOT = "snapshot.json"
+_VERSION = 1
+
+
+def folder_of(journal: Path) -> Path:
+    """The folder, made when there is none."""
+    folder = journal / FOLDER
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def write_snapshot(folder: Path, content: dict[str, Any]) -> None:
+    """Replace the snapshot: whole, and on the disk, or not at all."""
+    new = folder / f"{_SNAPSHOT}.new"
+    _write(new, content)
+    new.replace(folder / _SNAPSHOT)
+    _sync(folder)
+
+
+def write_first_snapshot(folder: Path, content: dict[str, Any], pid: int) -> None:
+    """Write the snapshot unless somebody else was faster."""
+    new = folder / f"{_SNAPSHOT}.{pid}.new"
+    _write(new, content)
+    try:
+        os.link(new, folder / _SNAPSHOT)
+    except FileExistsError:
+        if read_snapshot(folder) is None:
+            raise JournalError(
+                f"{folder / _SNAPSHOT} cannot be read by this version; remove it to begin anew"
+            ) from None
+    finally:
+        new.unlink()
+    _sync(folder)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with path.open("w") as file:
+        json.dump({"version": _VERSION, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_snapshot(folder: Path) -> dict[str, Any] | None:
+    """The snapshot; ``None`` when there is none that this version can read."""
+    try:
+        content = json.loads((folder / _SNAPSHOT).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return content if isinstance(content, dict) and content.get("version") == _VERSION else None
+
+
+class Member:
+    """A place in a role, taken until it is closed or its process dies."""
+
+    def __init__(self, handle: int, number: int) -> None:
+        self._handle = handle
+        self.number = number
+
+    @classmethod
+    def of(cls, folder: Path, role: str) -> Self:
+        """
+        Take the first free place.
+
+        Raises:
+            CapacityError: All are taken.
+        """
+        for number in range(MEMBERS):
+            handle = os.open(_member(folder, role, number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if _lock(handle, fcntl.LOCK_EX):
+                return cls(handle, number)
+            os.close(handle)
+        raise CapacityError(f"all {MEMBERS} places of role {role!r} are taken")
+
+    def close(self) -> None:
+        """Give the place back. Safe to repeat."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            # Also where a fork still has the file open.
+            fcntl.flock(handle, fcntl.LOCK_UN)
+            os.close(handle)
+
+
+def live_members(folder: Path, role: str) -> list[int]:
+    """Numbers of the places that are taken."""
+    found = []
+    for number in range(MEMBERS):
+        try:
+            handle = os.open(_member(folder, role, number), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # Places are taken from the first on, and their files stay.
+            break
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, handle)
+            if not _lock(handle, fcntl.LOCK_SH):
+                found.append(number)
+    return found
+
+
+def _member(folder: Path, role: str, number: int) -> Path:
+    return folder / f"{role}.{number}.member"
+
+
+def _lock(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

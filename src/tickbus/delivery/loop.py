@@ -1,0 +1,258 @@
+"""
+The loop: draws conclusions from the state and the clock, and writes each down before it counts.
+
+Whoever has the cursor ``delivery.loop`` runs it. A loop acts only when it has read its own ``loop``
+record, and so everything that any loop before it wrote.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tickbus import _native
+from tickbus.delivery import files, wire
+from tickbus.delivery.actions import Actions
+from tickbus.delivery.policy import Escalation, Policies
+from tickbus.delivery.replica import BURST, Replica
+from tickbus.delivery.schedule import Due, Schedule
+from tickbus.delivery.state import Fate, Kind, Record, Tracked
+from tickbus.errors import BackpressureError, JournalError, StalledError
+
+if TYPE_CHECKING:
+    from tickbus.bus import Bus, Wait
+
+__all__ = ["Clock", "Loop", "event_at"]
+
+CURSOR = "delivery.loop"
+#: Seconds from one snapshot to the next, and the longest wait without looking.
+_SNAPSHOT_S = 1.0
+_LONGEST_WAIT_S = 0.25
+#: Seconds until a record is tried again that the bus did not take.
+_TRY_AGAIN_S = 0.1
+
+_log = logging.getLogger("tickbus")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Where the time comes from: seconds that never jump, and ns since the epoch."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], int] = time.time_ns
+
+
+class Loop:
+    """
+    Retries, escalations and dead letters of one bus.
+
+    Raises:
+        CursorLockedError: Somebody else runs it.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        policies: Policies,
+        folder: Path,
+        *,
+        clock: Clock | None = None,
+        wait: Wait = "adaptive",
+        actions: Actions | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._bus = bus
+        self._policies = policies
+        self._folder = folder
+        self._clock = clock or Clock()
+        self._actions = actions or Actions(bus)
+        self._schedule = Schedule(policies, chance)
+        #: Records on the bus that wait to be persisted.
+        self._unseen: set[tuple[Kind, int, int]] = set()
+        self._cursor = _native.Cursor(bus, CURSOR, list(wire.PATTERNS), False)
+        try:
+            self._replica = Replica(bus, policies, folder, wait)
+            if self._cursor.resume is None:
+                self._cursor.set(self._replica._subscription._next())
+            self._catch_up()
+        except BaseException:
+            self._cursor.close()
+            raise
+        self.state = self._replica.state
+
+    def step(self, timeout_s: float = _LONGEST_WAIT_S) -> int:
+        """Read, and write what is due; how many records were read or written."""
+        before = self._clock.monotonic()
+        due = self._schedule.next_due()
+        wait = min(timeout_s, _LONGEST_WAIT_S, _LONGEST_WAIT_S if due is None else max(due - before, 0.0))
+        if self._actions.busy:
+            wait = min(wait, 0.01)
+        changed = self._replica.pump(wait)
+        now = self._clock.monotonic()
+        for record, tracked in changed:
+            self._follow(record, tracked, now)
+        if len(changed) < BURST:
+            # It came to the end of the lanes after this look began: what comes now is younger.
+            self._looked = before
+        written = self._write_due(now)
+        for sequence, step in self._actions.done():
+            written += self._publish(Kind.STEP_DONE, sequence, "", step)
+        self._changed += len(changed) + written
+        if self._changed and now - self._saved >= _SNAPSHOT_S:
+            self.save()
+        return len(changed) + written
+
+    def save(self) -> None:
+        """Write the snapshot, and let go of what lies before it in the log."""
+        content, places = self._replica.snapshot()
+        files.write_snapshot(self._folder, content)
+        low = min((*self._replica.state.pending, *self._replica.state.dead, places[2]))
+        # Dead letters and pending events are read again by sequence: the log keeps them.
+        self._cursor.set((places[0], places[1], low))
+        self._changed, self._saved = 0, self._clock.monotonic()
+
+    def close(self) -> None:
+        """Leave the loop to others."""
+        try:
+            self.save()
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Leave without a word, as a crash does."""
+        self._replica.close()
+        self._cursor.close()
+
+    def _catch_up(self) -> None:
+        """Read everything up to a record of our own, then begin the timers of what is pending."""
+        replica = self._replica
+        number = self._bus.publish(
+            wire.NUMBERS[Kind.LOOP], 0, float(os.getpid()), metadata=0, priority=wire.lane_of(Kind.LOOP)
+        )
+        while replica.pump() or replica.read() <= number >> 2:
+            pass
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        self._looked, self._saved, self._changed = now, now - _SNAPSHOT_S, 1
+        for tracked in list(replica.state.pending.values()):
+            policy = self._policies.of(tracked.event_type)
+            if policy is None:
+                continue
+            age = min(max((wall - tracked.time) / 1e9, 0.0), policy.escalate_after_s)
+            self._schedule.begin(tracked, now, age, at_once=True)
+            for step in range(1, tracked.steps + 1):
+                if step not in tracked.steps_done:
+                    self._carry_out(tracked, step)
+
+    def _follow(self, record: Record, tracked: Tracked | None, now: float) -> None:
+        """Set the timers that a record asks for."""
+        if tracked is None:
+            if record.kind is Kind.ROLE:
+                self._forget_settled()
+            return
+        sequence = tracked.sequence
+        if (key := (record.kind, sequence, int(record.value))) in self._unseen:
+            self._unseen.remove(key)
+            if record.kind is Kind.ESCALATED:
+                self._carry_out(tracked, key[2])
+        if sequence not in self._replica.state.pending:
+            self._schedule.end(sequence)
+        elif record.kind is Kind.EVENT:
+            age = min(max((self._clock.wall() - tracked.time) / 1e9, 0.0), now - self._looked)
+            self._schedule.begin(tracked, now, age, at_once=False)
+        elif record.kind is Kind.NAK:
+            self._schedule.refused(tracked, record.role, now, record.value)
+        elif record.kind is Kind.REDRIVEN:
+            self._schedule.redriven(tracked, now)
+
+    def _forget_settled(self) -> None:
+        """A dropped role settles events that only waited for it."""
+        for sequence in self._schedule.sequences() - self._replica.state.pending.keys():
+            self._schedule.end(sequence)
+
+    def _write_due(self, now: float) -> int:
+        written = 0
+        while (sequence := self._schedule.take(now)) is not None:
+            tracked = self._replica.state.pending.get(sequence)
+            if tracked is None:
+                self._schedule.end(sequence)
+                continue
+            dues = self._schedule.conclude(tracked, now)
+            concluded = [self._conclude(tracked, due) for due in dues]
+            if all(concluded):
+                self._schedule.again(tracked)
+            else:
+                self._schedule.retry(tracked, now + _TRY_AGAIN_S)
+            if sequence not in self._replica.state.pending:
+                self._schedule.end(sequence)
+            written += len(dues)
+        return written
+
+    def _conclude(self, tracked: Tracked, due: Due) -> bool:
+        if (due.kind, tracked.sequence, due.value) in self._unseen:
+            return False
+        value = float(due.value)
+        if due.kind is Kind.REDELIVER:
+            members = files.live_members(self._folder, due.role)
+            member = members[(due.value - 1) % len(members)] if members else wire.NOBODY
+            value = wire.pack_attempt(due.value, member)
+        if not self._publish(due.kind, tracked.sequence, due.role, value, tracked.symbol):
+            return False
+        # It will be read back as well, and says nothing new then.
+        self._replica.state.apply(
+            Record(due.kind, tracked.sequence, due.role, float(due.value), self._clock.wall())
+        )
+        if due.kind is Kind.ESCALATED:
+            self._carry_out(tracked, due.value)
+        return True
+
+    def _carry_out(self, tracked: Tracked, step: int) -> None:
+        policy = self._policies.of(tracked.event_type)
+        if policy is None or not policy.ladder:
+            return
+        action = policy.ladder[(step - 1) % len(policy.ladder)]
+        event_id = tracked.sequence << 2 | 2
+        escalation = Escalation(event_at(self._bus, event_id), event_id, step, tracked.missing())
+        try:
+            self._actions.run(action, escalation, tracked.symbol)
+        except (BackpressureError, StalledError, JournalError):
+            # Without its STEP_DONE the next loop does it again.
+            self._actions.failed += 1
+            _log.exception("delivery: step %d for event %d failed", step, event_id)
+
+    def _publish(self, kind: Kind, sequence: int, role: str, value: float, symbol: int = 0) -> bool:
+        try:
+            self._bus.publish(
+                wire.NUMBERS[kind],
+                symbol,
+                float(value),
+                metadata=sequence,
+                source=role or None,
+                priority=wire.lane_of(kind),
+            )
+        except JournalError as error:
+            # It is on the bus, and counts when it is persisted: then it will be read.
+            if error.event_id:
+                self._unseen.add((kind, sequence, int(value)))
+            _log.exception("delivery: %s of event %d is not persisted yet", kind.value, sequence << 2 | 2)
+            return False
+        except (BackpressureError, StalledError):
+            _log.exception("delivery: %s of event %d is not written yet", kind.value, sequence << 2 | 2)
+            return False
+        return True
+
+    def fate(self, sequence: int) -> Fate:
+        """What has become of an event, as far as the loop has read."""
+        return self._replica.state.fate(sequence)
+
+
+def event_at(bus: Bus, event_id: int) -> _native.Event | None:
+    """The event of an id, from its lane or the journal; ``None`` when neither has it."""
+    with bus.subscribe(">", start=event_id, lossy=True) as reader:
+        event = reader.poll()
+        return event if event is not None and event.id == event_id else None

@@ -1,0 +1,105 @@
+"""What a publisher hears of its critical events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["DeadLetter", "Outcome", "Receipt", "Result"]
+
+#: Between two looks of an event loop at a receipt.
+_NAP_S = 0.001
+
+
+class Outcome(StrEnum):
+    """What became of an event, as far as one waited."""
+
+    ACKED = "acked"
+    #: Nobody has acknowledged it in the time one waited; it is still followed.
+    TIMEOUT = "timeout"
+    #: As TIMEOUT, and it has been escalated.
+    ESCALATED = "escalated"
+    DEAD_LETTERED = "dead_lettered"
+    #: It is on the bus and not persisted, so nobody can see it.
+    STORAGE_ERROR = "storage_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """
+    An outcome and what led to it.
+
+    Attributes:
+        by: Who has acknowledged the event, and when, in ns since the epoch.
+        missing: Registered roles that have not.
+        attempts: By role, how often it was handed out, as far as that was more than once.
+        steps: How often it was escalated.
+    """
+
+    outcome: Outcome
+    event_id: int
+    by: dict[str, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    attempts: dict[str, int] = field(default_factory=dict)
+    steps: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether it was acknowledged."""
+        return self.outcome is Outcome.ACKED
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that was handed out and escalated as often as its policy says, and not acknowledged."""
+
+    event_id: int
+    event_type: str
+    symbol: str
+    source: str
+    time: int
+    missing: tuple[str, ...]
+    by: dict[str, int]
+    attempts: dict[str, int]
+    steps: int
+    redrives: int
+
+
+class Receipt:
+    """A critical event that was published: ``wait`` for its outcome, or ``await`` the receipt."""
+
+    __slots__ = ("_look", "_wait", "event_id")
+
+    def __init__(
+        self,
+        event_id: int,
+        wait: Callable[[int, float | None], Result],
+        look: Callable[[int], Result],
+    ) -> None:
+        self.event_id = event_id
+        self._wait = wait
+        self._look = look
+
+    @property
+    def persisted(self) -> bool:
+        """True: a receipt exists when its event is persisted at the level of the critical lane."""
+        return True
+
+    def wait(self, timeout_s: float | None = None) -> Result:
+        """Wait until it is acknowledged or dead-lettered, at most *timeout_s* seconds."""
+        return self._wait(self.event_id, timeout_s)
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        return self._settled().__await__()
+
+    async def _settled(self) -> Result:
+        while True:
+            result = self._look(self.event_id)
+            if result.outcome in (Outcome.ACKED, Outcome.DEAD_LETTERED):
+                return result
+            await asyncio.sleep(_NAP_S)
+
+    def __repr__(self) -> str:
+        return f"<Receipt of event {self.event_id}>"

@@ -1,0 +1,558 @@
+"""Critical events from publish to acknowledgement, escalation or dead letter, as a desk sees them."""
+
+import asyncio
+import json
+import threading
+import time
+
+import pytest
+
+import tickbus as tb
+from tickbus.delivery import Delivery, NextRole, Notify, Outcome, Policy, Publish, Retry, files, wire
+from tickbus.delivery.actions import Actions
+from tickbus.delivery.loop import Loop
+from tickbus.delivery.policy import Policies
+from tickbus.delivery.state import Fate, Kind
+from tickbus.errors import (
+    CursorLockedError,
+    InFlightFullError,
+    InvalidEventError,
+    InvalidNameError,
+    JournalError,
+    PatternError,
+    TypeTakenError,
+    UnknownNameError,
+)
+
+RISK, STOP, TRADING = tb.EventType.DRAWDOWN_ALERT, tb.EventType.EMERGENCY_STOP, tb.EventType.ORDER_PLACED
+QUICK = Policy(retry=Retry(attempts=3, first_s=0.01, most_s=0.02), escalate_after_s=0.05, step_s=0.02)
+
+
+@pytest.fixture
+def make(desk):
+    """Deliveries without a loop of their own, closed at the end."""
+    made = []
+
+    def delivery(**options):
+        made.append(Delivery(desk, **{"loop": False, **options}))
+        return made[-1]
+
+    yield delivery
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def delivery(make):
+    return make()
+
+
+@pytest.fixture
+def loop(desk, path, clocks):
+    """Make a loop on clocks that the test moves."""
+    made = []
+
+    def start(default=None, **options):
+        wire.register(desk)
+        place = files.folder_of(path)
+        made.append(
+            Loop(
+                desk, Policies(options.pop("policies", None), default), place, clock=clocks.clock(), **options
+            )
+        )
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.abandon()
+
+
+def turn(loop, times=5):
+    for _ in range(times):
+        loop.step(0.0)
+
+
+def publish(bus, clocks, kind=RISK):
+    return bus.publish(kind, "BTC-USDT", 0.2, timestamp=clocks.wall)
+
+
+class TestReceipts:
+    def test_say_who_acknowledged_and_when(self, delivery):
+        oms = delivery.subscribe("risk.>", role="oms", ack="manual")
+        before = time.time_ns()
+        receipt = delivery.publish_critical(RISK, "BTC-USDT", 0.2)
+        assert receipt.persisted
+        assert receipt.wait(0.01).outcome is Outcome.TIMEOUT
+
+        oms.ack(oms.poll(5))
+        result = receipt.wait(5)
+
+        assert (result.outcome, result.missing) == (Outcome.ACKED, ())
+        assert bool(result)
+        assert before <= result.by["oms"] <= time.time_ns()
+
+    def test_wait_for_all_roles_that_match(self, delivery):
+        oms = delivery.subscribe("risk.>", role="oms")
+        engine = delivery.subscribe("risk.>", role="risk-engine")
+        delivery.subscribe("critical.>", role="other")
+        receipt = delivery.publish_critical(RISK, "BTC-USDT", 0.2)
+        oms.poll(5)
+        oms.poll()
+        assert receipt.wait(0.01).missing == ("risk-engine",)
+        engine.poll(5)
+        engine.poll()
+        assert receipt.wait(5).outcome is Outcome.ACKED
+
+    def test_can_be_awaited(self, delivery):
+        oms = delivery.subscribe("risk.>", role="oms")
+
+        async def run():
+            receipt = delivery.publish_critical(RISK, "BTC-USDT", 0.2)
+
+            async def work():
+                async for _ in oms:
+                    pass
+
+            working = asyncio.create_task(work())
+            result = await asyncio.wait_for(receipt, 20)
+            working.cancel()
+            return result
+
+        assert asyncio.run(run()).outcome is Outcome.ACKED
+
+    def test_answer_many_threads(self, delivery):
+        oms = delivery.subscribe("risk.>", role="oms")
+        results = []
+
+        def run():
+            results.extend(delivery.publish_critical(RISK, "BTC-USDT", 0.2).wait(20) for _ in range(20))
+
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            oms.poll(0.01)
+        assert [result.outcome for result in results] == [Outcome.ACKED] * 80
+
+    def test_by_id_in_another_run(self, kept):
+        with tb.Bus(journal=kept) as bus, Delivery(bus) as delivery:
+            delivery.subscribe("risk.>", role="oms")
+            event_id = delivery.publish_critical(RISK, "BTC-USDT", 0.2).event_id
+        with tb.Bus(journal=kept) as bus, Delivery(bus) as delivery:
+            assert delivery.wait_ack(event_id, 0.01).outcome is Outcome.TIMEOUT
+            oms = delivery.subscribe("risk.>", role="oms", ack="manual")
+            event = oms.poll(5)
+            assert (event.id, oms.redelivered) == (event_id, True)
+            oms.ack(event)
+            assert list(delivery.wait_ack(event_id, 5).by) == ["oms"]
+
+
+class TestRoles:
+    def test_get_events_in_order_and_again_after_a_crash(self, desk, delivery, make):
+        oms = delivery.subscribe("risk.>", role="oms", ack="manual")
+        ids = [delivery.publish_critical(RISK, "BTC-USDT", float(n)).event_id for n in range(200)]
+        events = [oms.poll(5) for _ in range(150)]
+        assert [event.id for event in events] == ids[:150]
+        for event in events[::2]:
+            oms.ack(event)
+        # A crash writes nothing.
+        oms._subscription.close()
+        oms._cursor.close()
+        oms._member.close()
+
+        again = make().subscribe("risk.>", role="oms", ack="manual")
+        found = []
+        while (event := again.poll(0.0)) is not None:
+            found.append(event.id)
+            assert again.redelivered
+        assert found == [one for at, one in enumerate(ids) if at >= 150 or at % 2]
+
+    def test_a_loop_body_that_raises_has_acknowledged_nothing(self, delivery):
+        oms = delivery.subscribe("risk.>", role="oms")
+        first = delivery.publish_critical(RISK, "BTC-USDT", 1.0)
+        second = delivery.publish_critical(RISK, "BTC-USDT", 2.0)
+
+        def work():
+            for event in oms:
+                if event.value == 2.0:
+                    raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            work()
+        assert first.wait(5).outcome is Outcome.ACKED
+        assert second.wait(0.01).outcome is Outcome.TIMEOUT
+
+    def test_one_member_is_active_and_the_next_follows_it(self, delivery):
+        first = delivery.subscribe("risk.>", role="oms", ack="manual")
+        second = delivery.subscribe("risk.>", role="oms", ack="manual")
+        assert (first.active, second.active) == (True, False)
+        receipt = delivery.publish_critical(RISK, "BTC-USDT", 0.2)
+        assert second.poll(0.0) is None
+        first.close()
+
+        event = second.poll(20)
+
+        assert (event.id, second.active) == (receipt.event_id, True)
+
+    def test_an_exclusive_one_is_refused_with_the_pid(self, delivery):
+        import os
+
+        delivery.subscribe("risk.>", role="oms")
+        with pytest.raises(CursorLockedError) as refused:
+            delivery.subscribe("risk.>", role="oms", exclusive=True)
+        assert refused.value.pid == os.getpid()
+        assert len(files.live_members(delivery._folder, "oms")) == 1, "it took a place and gave it back"
+
+    def test_are_known_when_nobody_is_attached(self, delivery, make):
+        delivery.subscribe("risk.>", role="oms").close()
+        other = make()
+        assert other.roles() == {"oms": ("risk.>",)}
+        assert other.publish_critical(RISK, "BTC-USDT", 0.2).wait(0.01).missing == ("oms",)
+
+    def test_can_be_dropped(self, delivery):
+        oms = delivery.subscribe("risk.>", role="oms")
+        delivery.subscribe("risk.>", role="risk-engine").close()
+        receipt = delivery.publish_critical(RISK, "BTC-USDT", 0.2)
+        oms.poll(5)
+        oms.poll()
+        with pytest.raises(CursorLockedError):
+            delivery.drop_role("oms")
+        delivery.drop_role("risk-engine")
+        assert receipt.wait(5).outcome is Outcome.ACKED
+        with pytest.raises(UnknownNameError):
+            delivery.drop_role("risk-engine")
+
+
+class TestRetries:
+    def test_come_with_their_attempt_and_back_off(self, desk, delivery, loop, clocks):
+        one = loop(Policy(retry=Retry(attempts=4, first_s=0.1, factor=2, jitter=0)))
+        oms = delivery.subscribe("risk.>", role="oms", ack="manual")
+        turn(one)
+        publish(desk, clocks)
+        oms.poll(5)
+        turn(one)
+        seen = []
+        for _ in range(100):
+            clocks.move(0.01)
+            turn(one, 2)
+            if oms.poll() is not None:
+                seen.append((round(clocks.now - 1000, 2), oms.attempt, oms.redelivered))
+        assert seen == [(0.1, 2, True), (0.3, 3, True), (0.7, 4, True)]
+
+    def test_reach_another_member_when_one_is_stuck(self, desk, delivery, loop, clocks):
+        one = loop(Policy(retry=Retry(first_s=0.1, jitter=0)))
+        stuck = delivery.subscribe("risk.>", role="oms", ack="manual")
+        other = delivery.subscribe("risk.>", role="oms", ack="manual")
+        turn(one)
+        event_id = publish(desk, clocks)
+        stuck.poll(5)
+        turn(one)
+        clocks.move(0.1)
+        turn(one)
+        event = other.poll(0.0)
+        assert (event.id, other.attempt) == (event_id, 2)
+        other.ack(event)
+        turn(one)
+        assert one.fate(event_id >> 2) is Fate.ACKED
+
+    def test_of_what_was_refused_wait_as_long_as_asked(self, desk, delivery, loop, clocks):
+        one = loop()
+        oms = delivery.subscribe("risk.>", role="oms", ack="manual")
+        turn(one)
+        publish(desk, clocks)
+        oms.nak(oms.poll(5), 2.0)
+        turn(one)
+        clocks.move(1.9)
+        turn(one)
+        assert oms.poll() is None
+        clocks.move(0.2)
+        turn(one)
+        assert oms.poll() is not None
+        assert oms.attempt == 2
+
+    def test_are_at_once_after_a_restart(self, desk, delivery, loop, clocks):
+        one = loop()
+        oms = delivery.subscribe("risk.>", role="oms", ack="manual")
+        publish(desk, clocks)
+        oms.poll(5)
+        turn(one)
+        one.abandon()
+        turn(loop())
+        assert oms.poll() is not None
+
+
+class TestEscalation:
+    def test_is_at_five_seconds_and_once(self, desk, loop, clocks):
+        one = loop(Policy(retry=Retry(attempts=100)))
+        told = desk.subscribe("system.delivery_escalated.>")
+        event_id = publish(desk, clocks)
+        turn(one)
+        clocks.move(4.999)
+        turn(one)
+        assert told.poll() is None
+        clocks.move(0.001)
+        turn(one)
+        told_of = told.poll()
+        assert (told_of.metadata, told_of.value, told_of.symbol) == (event_id >> 2, 1.0, "BTC-USDT")
+        clocks.move(3600)
+        turn(one)
+        assert told.poll() is None
+
+    @pytest.mark.parametrize("jump", [-86_400, 86_400])
+    def test_is_at_five_seconds_whatever_the_wall_clock_says(self, desk, loop, clocks, jump):
+        one = loop()
+        told = desk.subscribe("system.delivery_escalated.>")
+        publish(desk, clocks)
+        turn(one)
+        clocks.jump(jump)
+        clocks.move(2.5)
+        publish(desk, clocks)
+        turn(one)
+        clocks.move(2.49)
+        turn(one)
+        assert told.poll() is None
+        clocks.move(0.01)
+        turn(one)
+        assert told.poll().metadata == 0 or told.poll() is None
+
+    def test_is_not_while_time_stands_still(self, desk, loop, clocks):
+        one = loop()
+        told = desk.subscribe("system.delivery_escalated.>")
+        publish(desk, clocks)
+        turn(one, 200)
+        assert told.poll() is None
+
+    def test_counts_the_time_nobody_ran_the_loop(self, desk, loop, clocks):
+        one = loop()
+        told = desk.subscribe("system.delivery_escalated.>")
+        event_id = publish(desk, clocks)
+        turn(one)
+        one.abandon()
+        clocks.move(4.9)
+        again = loop()
+        turn(again)
+        assert told.poll() is None
+        clocks.move(0.1)
+        turn(again)
+        assert told.poll().metadata == event_id >> 2
+        again.close()
+        clocks.move(60)
+        turn(loop())
+        assert told.poll() is None, "once across restarts"
+
+    def test_goes_up_the_ladder(self, desk, delivery, loop, clocks):
+        called = []
+        ladder = (NextRole("boss"), called.append, Publish(STOP, value=3.0))
+        policies = {RISK: Policy(ladder=ladder, retry=Retry(attempts=200)), STOP: None}
+        one = loop(policies=policies)
+        boss = delivery.subscribe("critical.>", role="boss", ack="manual")
+        stops = desk.subscribe("critical.emergency_stop.>")
+        event_id = publish(desk, clocks)
+        turn(one)
+        clocks.move(5)
+        turn(one)
+        assert boss.poll().id == event_id, "its patterns do not matter"
+        clocks.move(5)
+        turn(one)
+        clocks.move(5)
+        turn(one)
+        while not called:
+            time.sleep(0.001)
+        (escalation,) = called
+        assert (escalation.event.id, escalation.step, escalation.event_id) == (event_id, 2, event_id)
+        stop = stops.poll(5)
+        assert (stop.value, stop.metadata, stop.symbol) == (3.0, event_id >> 2, "BTC-USDT")
+
+    def test_of_a_loop_that_died_before_the_step_was_done_is_carried_out(self, desk, loop, clocks):
+        called = []
+        policy = Policy(ladder=(called.append,))
+        stuck = Actions(desk)
+        stuck.run = lambda *_: None
+        one = loop(policy, actions=stuck)
+        publish(desk, clocks)
+        turn(one)
+        clocks.move(5)
+        turn(one)
+        one.abandon()
+        assert called == []
+        turn(loop(policy))
+        while not called:
+            time.sleep(0.001)
+
+    def test_by_a_callback_that_raises_or_hangs_holds_nothing_up(self, desk, loop, clocks, caplog):
+        never = threading.Event()
+
+        def fail(_):
+            raise ZeroDivisionError
+
+        one = loop(Policy(ladder=(fail, lambda _: never.wait(60), Publish(STOP))), policies={STOP: None})
+        stops = desk.subscribe("critical.>")
+        publish(desk, clocks)
+        turn(one)
+        for _ in range(3):
+            clocks.move(5)
+            turn(one)
+        assert stops.poll(5).event_type == STOP
+        never.set()
+        assert "ZeroDivisionError" in caplog.text
+
+    def test_sends_a_notification(self, desk, loop, clocks):
+        sent = []
+        actions = Actions(desk, notify=lambda action, escalation: sent.append((action.urls, escalation.step)))
+        one = loop(Policy(ladder=(Notify(("json://desk",)),)), actions=actions)
+        publish(desk, clocks)
+        turn(one)
+        clocks.move(5)
+        turn(one)
+        while not sent:
+            time.sleep(0.001)
+        assert sent == [(("json://desk",), 1)]
+
+    def test_of_ten_thousand_writes_each_once(self, desk, loop, clocks):
+        one = loop()
+        told = desk.subscribe("system.delivery_escalated.>")
+        count = 10_000
+        for _ in range(count):
+            publish(desk, clocks)
+        while one.step(0.0):
+            pass
+        clocks.move(5)
+        while one.step(0.0):
+            pass
+        assert len({event.metadata for event in told.drain(count * 2)}) == count
+        assert told.poll() is None
+
+
+class TestDeadLetters:
+    def test_come_after_the_last_attempt_and_can_be_redriven(self, desk, delivery, make):
+        with Delivery(desk, default=QUICK) as running:
+            oms = running.subscribe("risk.>", role="oms", ack="manual")
+            receipt = running.publish_critical(RISK, "BTC-USDT", 0.2)
+            result = receipt.wait(20)
+            assert (result.outcome, result.attempts, result.steps) == (Outcome.DEAD_LETTERED, {"oms": 3}, 1)
+            (letter,) = running.dead_letters()
+            assert (letter.event_id, letter.event_type, letter.symbol, letter.missing) == (
+                receipt.event_id,
+                "drawdown_alert",
+                "BTC-USDT",
+                ("oms",),
+            )
+            while oms.poll(0.0) is not None:
+                pass
+            running.redrive(receipt.event_id)
+            event = oms.poll(20)
+            assert (event.id, oms.redelivered) == (receipt.event_id, True)
+            oms.ack(event)
+            assert receipt.wait(20).outcome is Outcome.ACKED
+            assert running.dead_letters() == []
+
+    def test_are_kept(self, kept):
+        with tb.Bus(journal=kept) as bus, Delivery(bus, default=QUICK) as delivery:
+            event_id = delivery.publish_critical(RISK, "BTC-USDT", 0.2).event_id
+            assert delivery.wait_ack(event_id, 20).outcome is Outcome.DEAD_LETTERED
+        with tb.Bus(journal=kept) as bus, Delivery(bus, default=QUICK) as delivery:
+            assert [letter.event_id for letter in delivery.dead_letters()] == [event_id]
+            assert delivery.wait_ack(event_id, 0).outcome is Outcome.DEAD_LETTERED
+
+    def test_redriving_another_event_is_refused(self, delivery):
+        receipt = delivery.publish_critical(RISK, "BTC-USDT", 0.2)
+        with pytest.raises(UnknownNameError):
+            delivery.redrive(receipt.event_id)
+
+
+class TestInFlight:
+    def test_full_it_refuses_and_publishes_nothing(self, desk, make):
+        delivery = make(max_in_flight=3)
+        oms = delivery.subscribe("risk.>", role="oms")
+        for _ in range(3):
+            delivery.publish_critical(RISK, "BTC-USDT", 0.2)
+        before = desk.stats()["lanes"]["critical"]["published"]
+        with pytest.raises(InFlightFullError, match="max_in_flight=3"):
+            delivery.publish_critical(RISK, "BTC-USDT", 0.2, timeout_s=0.01)
+        assert desk.stats()["lanes"]["critical"]["published"] == before
+        oms.poll(5)
+        oms.poll(0)
+        delivery.publish_critical(RISK, "BTC-USDT", 0.2, timeout_s=0.0)
+
+
+class TestBadInput:
+    def test_an_event_of_somebody_else(self, desk, delivery):
+        oms = delivery.subscribe("risk.>", role="oms", ack="manual")
+        reader = desk.subscribe(">")
+        desk.publish(TRADING, "BTC-USDT", 1.0)
+        delivery.publish_critical(RISK, "BTC-USDT", 0.2)
+        foreign, trading = reader.drain()
+        acks = desk.subscribe("system.delivery_ack.>")
+        with pytest.raises(InvalidEventError, match="not handed"):
+            oms.ack(foreign)
+        with pytest.raises(InvalidEventError, match="critical lane"):
+            oms.ack(trading)
+        with pytest.raises(InvalidEventError, match="critical lane"):
+            oms.nak(tb.Event(RISK, "BTC-USDT", 0.2, priority=0))
+        assert acks.poll() is None
+
+    def test_a_second_ack_is_nothing(self, desk, delivery):
+        oms = delivery.subscribe("risk.>", role="oms", ack="manual")
+        delivery.publish_critical(RISK, "BTC-USDT", 0.2)
+        event = oms.poll(5)
+        acks = desk.subscribe("system.delivery_ack.>")
+        oms.ack(event)
+        oms.ack(event)
+        oms.nak(event)
+        assert (len(acks.drain()), oms.repeated) == (1, 2)
+
+    @pytest.mark.parametrize("patterns", [("market.>",), ("risk.>", ">"), ("*.drawdown_alert.>",)])
+    def test_a_role_for_other_events(self, delivery, patterns):
+        with pytest.raises(PatternError, match="risk and critical"):
+            delivery.subscribe(*patterns, role="oms")
+        assert delivery.roles() == {}
+
+    @pytest.mark.parametrize("name", ["", "a b", "a/b", "a.b", "x" * 61])
+    def test_a_role_without_a_name(self, delivery, name):
+        with pytest.raises(InvalidNameError, match="role"):
+            delivery.subscribe("risk.>", role=name)
+
+    def test_a_type_that_is_not_followed(self, desk, make):
+        delivery = make(policies={STOP: None})
+        for kind in (TRADING, STOP):
+            with pytest.raises(InvalidEventError, match="not followed"):
+                delivery.publish_critical(kind, "BTC-USDT", 1.0)
+        with pytest.raises(InvalidEventError, match="not followed"):
+            delivery.wait_ack(desk.publish(TRADING, "BTC-USDT", 1.0), 0)
+        with pytest.raises(InvalidEventError, match="not followed"):
+            delivery.wait_ack(desk.publish(STOP, "BTC-USDT", 1.0), 0)
+        with pytest.raises(InvalidEventError, match="not been published"):
+            delivery.wait_ack(999 << 2 | 2, 0)
+
+    def test_a_bus_without_a_journal(self, bus):
+        with pytest.raises(JournalError, match="needs a journal"):
+            Delivery(bus)
+
+    def test_a_bus_that_uses_its_numbers(self, desk):
+        desk.register_type(112, "heartbeat")
+        with pytest.raises(TypeTakenError, match="112"):
+            Delivery(desk)
+
+    def test_a_forged_role_record_is_passed_over(self, desk, delivery, caplog):
+        number = wire.NUMBERS[Kind.ROLE]
+        for payload in (b"nonsense", b"[]", json.dumps({"patterns": 3}).encode()):
+            desk.publish(number, 0, 1.0, source="evil", payload=payload, priority=tb.Priority.CRITICAL)
+        assert delivery.roles() == {}
+        assert "evil" in caplog.text
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"required": "most"},
+            {"required": ()},
+            {"escalate_after_s": 0},
+        ],
+    )
+    def test_a_policy_that_is_none(self, options):
+        with pytest.raises(InvalidEventError):
+            Policy(**options)
+
+    @pytest.mark.parametrize("options", [{"attempts": 0}, {"first_s": 0}, {"factor": 0.5}, {"jitter": 1}])
+    def test_a_retry_that_is_none(self, options):
+        with pytest.raises(InvalidEventError):
+            Retry(**options)
