@@ -49,7 +49,7 @@ def in_all_forms(folder: Path, source: MemorySource) -> list[str]:
     every = next(source.batches(), None)
     middle = 0 if every is None else len(every.events) // 2
     with tb.Bus(journal=keep(folder, 1 / 128)) as bus:
-        bus.register_type(200, "house_signal", value="level")
+        bus.register_type(200, "kill_switch", value="level")
         for half in (slice(0, middle), slice(middle, None)):
             if every is not None:
                 part = every.take(half)
@@ -64,7 +64,7 @@ def in_all_forms(folder: Path, source: MemorySource) -> list[str]:
 def written(folder: Path, source: MemorySource) -> Path:
     """A closed journal of these events."""
     with tb.Bus(journal=keep(folder)) as bus:
-        bus.register_type(200, "house_signal", value="level")
+        bus.register_type(200, "kill_switch", value="level")
         replay(source, bus)
     return folder
 

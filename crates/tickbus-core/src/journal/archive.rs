@@ -194,7 +194,8 @@ impl Archive {
     }
 
     fn try_look(&self, state: &mut State) -> Result<View, SegmentError> {
-        self.refresh(&mut state.catalog)?;
+        let wrong = |error| fault(&self.files.path, error);
+        state.catalog.refresh().map_err(wrong)?;
         let catalog = state.catalog.clone();
         let parts = catalog.parts();
         let form_of = |first: u64| {
@@ -234,24 +235,6 @@ impl Archive {
         self.learn(state, &held)?;
         faults.extend(state.bad_names.iter().cloned().map(SegmentError::Damaged));
         Ok(View { id, parts: held, faults })
-    }
-
-    /// Look at the directory. A part that is not listed any more is looked for again: a listing may
-    /// miss a part that changes its form.
-    fn refresh(&self, catalog: &mut Catalog) -> Result<(), SegmentError> {
-        let of = |error| fault(&self.files.path, error);
-        let firsts =
-            |catalog: &Catalog| catalog.parts().iter().map(Part::first).collect::<Vec<_>>();
-        let mut before = firsts(catalog);
-        for _ in 0..TRIES {
-            catalog.refresh().map_err(of)?;
-            let now = firsts(catalog);
-            if before.iter().all(|first| now.binary_search(first).is_ok()) {
-                break;
-            }
-            before = now;
-        }
-        Ok(())
     }
 
     fn stands(&self, state: &mut State, part: &Part) -> Result<Stands, SegmentError> {
