@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from tickbus.errors import TickbusError
 
-COMMANDS = ("demo", "bench", "query", "replay")
+COMMANDS = ("demo", "bench", "query", "replay", "deadletters")
 _INTERRUPTED = 128 + signal.SIGINT
 
 
