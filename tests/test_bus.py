@@ -109,7 +109,7 @@ class TestPublish:
 
 
 BAD_EVENTS = [
-    ({"event_type": 200}, InvalidEventError, "200"),
+    ({"event_type": 254}, InvalidEventError, "254"),
     ({"event_type": 256}, InvalidEventError, "256"),
     ({"event_type": "trade"}, InvalidEventError, "trade"),
     ({"event_type": None}, InvalidEventError, "None"),
@@ -193,7 +193,7 @@ class TestPublisher:
         assert 0 == published(bus)["high"]
 
     @pytest.mark.parametrize(
-        "wrong", [{"event_type": 200}, {"symbol": "a.b"}, {"source": "a b"}, {"priority": 3}], ids=str
+        "wrong", [{"event_type": 254}, {"symbol": "a.b"}, {"source": "a b"}, {"priority": 3}], ids=str
     )
     def test_is_not_made_for_a_bad_event(self, bus, wrong):
         with pytest.raises((InvalidEventError, InvalidNameError)):
@@ -231,8 +231,8 @@ class TestPublishEvent:
         assert ("ONLY-HERE", "only-here") == (event.symbol, event.source)
 
     def test_refuses_what_the_bus_does_not_know(self, bus):
-        with pytest.raises(InvalidEventError, match="200"):
-            bus.publish_event(tb.Event(200, "BTC-USDT", 1.0))
+        with pytest.raises(InvalidEventError, match="254"):
+            bus.publish_event(tb.Event(254, "BTC-USDT", 1.0))
         with pytest.raises(InvalidEventError, match="nan"):
             bus.publish_event(tb.Event(0, "BTC-USDT", math.nan))
         with pytest.raises(TypeError):
@@ -293,7 +293,7 @@ class TestPublishBatch:
     @pytest.mark.parametrize(
         ("field", "value"),
         [
-            ("event_type", 200),
+            ("event_type", 254),
             ("priority", 3),
             ("priority", 255),
             ("symbol", 4_000_000_000),

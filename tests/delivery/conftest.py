@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tickbus as tb
-from tickbus.delivery import Clock
+from tickbus.delivery import Clock, RoleSubscription
 from tickbus.journal import Journal
 
 
@@ -56,6 +56,15 @@ def kept(path: Path) -> Journal:
 def desk(kept: Journal) -> Iterator[tb.Bus]:
     with tb.Bus(journal=kept) as bus:
         yield bus
+
+
+def crash(member: RoleSubscription) -> None:
+    """What the kernel does for a member that is killed: nothing is written, and its locks are free."""
+    member._closed = True
+    member._subscription.close()
+    if member._cursor is not None:
+        member._cursor.close()
+    member._member.close()
 
 
 class Child:

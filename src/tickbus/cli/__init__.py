@@ -18,7 +18,10 @@ from collections.abc import Sequence
 
 from tickbus.errors import TickbusError
 
-COMMANDS = ("demo", "bench", "record", "query", "replay", "inspect", "verify", "compact", "doctor")
+COMMANDS = (
+    *("demo", "bench", "record", "query", "replay", "deadletters"),
+    *("inspect", "verify", "compact", "doctor"),
+)
 _INTERRUPTED = 128 + signal.SIGINT
 
 

@@ -104,6 +104,9 @@ class Delivery:
         self._path = path
         self._folder = files.folder_of(path)
         self._policies = Policies(policies, default)
+        self._followed = [
+            wire.is_followed_type(number) and self._policies.of(number) is not None for number in range(256)
+        ]
         self._wait: Wait = wait
         self._most = max_in_flight
         self._in_flight: set[int] = set()
@@ -142,24 +145,27 @@ class Delivery:
             StorageFullError, DurabilityUnknownError, JournalLateError: ``event_id`` is on the bus and
                 not known to be persisted; ``wait_ack(event_id)`` says what became of it.
         """
-        if not (64 <= event_type < 96 or event_type >= 128) or self._policies.of(event_type) is None:
+        if not 0 <= event_type < len(self._followed) or not self._followed[event_type]:
             raise InvalidEventError(
                 f"event_type={event_type} is not followed: only risk and critical types with a policy are"
             )
         if len(self._in_flight) >= self._most:
             self._make_room(timeout_s)
-        event_id = self._bus.publish(
-            event_type,
-            symbol,
-            value,
-            metadata=metadata,
-            source=source,
-            priority=Priority.CRITICAL,
-            timestamp=timestamp,
-            payload=payload,
-        )
+        # Their own lane is the critical one.
+        if source is None and timestamp is None and payload is None:
+            event_id = self._bus.publish(event_type, symbol, value, metadata=metadata)
+        else:
+            event_id = self._bus.publish(
+                event_type,
+                symbol,
+                value,
+                metadata=metadata,
+                source=source,
+                timestamp=timestamp,
+                payload=payload,
+            )
         self._in_flight.add(event_id >> 2)
-        return Receipt(event_id, self.wait_ack, self.result)
+        return Receipt(event_id, self)
 
     def subscribe(
         self,

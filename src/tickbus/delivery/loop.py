@@ -145,6 +145,7 @@ class Loop:
                 continue
             age = min(max((wall - tracked.time) / 1e9, 0.0), policy.escalate_after_s)
             self._schedule.begin(tracked, now, age, at_once=True)
+        for tracked in (*replica.state.pending.values(), *replica.state.dead.values()):
             for step in range(1, tracked.steps + 1):
                 if step not in tracked.steps_done:
                     self._carry_out(tracked, step)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 __all__ = ["DeadLetter", "Outcome", "Receipt", "Result"]
 
@@ -67,20 +67,21 @@ class DeadLetter:
     redrives: int
 
 
+class _Asked(Protocol):
+    """Who knows what became of events."""
+
+    def wait_ack(self, event_id: int, timeout_s: float | None = None) -> Result: ...
+    def result(self, event_id: int) -> Result: ...
+
+
 class Receipt:
     """A critical event that was published: ``wait`` for its outcome, or ``await`` the receipt."""
 
-    __slots__ = ("_look", "_wait", "event_id")
+    __slots__ = ("_asked", "event_id")
 
-    def __init__(
-        self,
-        event_id: int,
-        wait: Callable[[int, float | None], Result],
-        look: Callable[[int], Result],
-    ) -> None:
+    def __init__(self, event_id: int, asked: _Asked) -> None:
         self.event_id = event_id
-        self._wait = wait
-        self._look = look
+        self._asked = asked
 
     @property
     def persisted(self) -> bool:
@@ -89,14 +90,14 @@ class Receipt:
 
     def wait(self, timeout_s: float | None = None) -> Result:
         """Wait until it is acknowledged or dead-lettered, at most *timeout_s* seconds."""
-        return self._wait(self.event_id, timeout_s)
+        return self._asked.wait_ack(self.event_id, timeout_s)
 
     def __await__(self) -> Generator[Any, None, Result]:
         return self._settled().__await__()
 
     async def _settled(self) -> Result:
         while True:
-            result = self._look(self.event_id)
+            result = self._asked.result(self.event_id)
             if result.outcome in (Outcome.ACKED, Outcome.DEAD_LETTERED):
                 return result
             await asyncio.sleep(_NAP_S)

@@ -38,12 +38,15 @@ __all__ = ["RoleSubscription", "cursor_of"]
 _LOOK_S = 0.2
 #: Acknowledgements after which the cursor is moved; those since are in the log as well.
 _MOVE_EVERY = 64
+#: Records read after a redelivery, at most, before it is handed out.
+_AHEAD = 64
 #: Acknowledged sequences that are remembered, to pass over what comes again.
 _REMEMBERED = 65_536
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\Z")
 
 _REDELIVER = wire.NUMBERS[Kind.REDELIVER]
 _ACK = wire.NUMBERS[Kind.ACK]
+_NAK = wire.NUMBERS[Kind.NAK]
 
 
 def cursor_of(role: str) -> str:
@@ -97,6 +100,8 @@ class RoleSubscription:
         self._wait = wait
         self._known = known
         self._source = bus.source_id(role)
+        #: By type and symbol: resolved once, since an acknowledgement is on the way of every event.
+        self._publishers: dict[int, dict[int, Callable[..., int]]] = {_ACK: {}, _NAK: {}}
         self._cursor: _native.Cursor | None = None
         #: Handed out and not acknowledged: attempt and symbol, by sequence.
         self._open: dict[int, tuple[int, int]] = {}
@@ -104,6 +109,9 @@ class RoleSubscription:
         self._owed: dict[int, None] = {}
         self._acked: dict[int, None] = {}
         self._attempts: dict[int, int] = {}
+        #: Sequences and attempts that were addressed to this member, and how much was read since.
+        self._again: deque[tuple[int, int]] = deque()
+        self._read_since = 0
         #: Where the lane of acknowledgements stood when the critical lane stood there.
         self._marks: deque[tuple[int, int]] = deque()
         self._taken_over_at = 0
@@ -119,7 +127,7 @@ class RoleSubscription:
         self._member = member
         self.number = member.number
         try:
-            self._subscription = bus.subscribe(self._own, wait=wait)
+            self._subscription = bus.subscribe(self._own, self._acks, wait=wait)
             if not self._activate() and exclusive:
                 _native.Cursor(bus, self._cursor_name, list(patterns), False).close()
         except BaseException:
@@ -139,24 +147,25 @@ class RoleSubscription:
     def poll(self, timeout_s: float | None = 0.0) -> _native.Event | None:
         """The next event; ``None`` when none comes within *timeout_s* seconds (``None``: wait for ever)."""
         self._acknowledge_in_hand()
-        subscription = self._subscription
-        event = subscription.poll()
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        wait = 0.0
         while True:
+            event = self._subscription.poll(wait)
+            wait = 0.0
             if event is not None:
-                event = self._taken(event)
-                if event is not None:
-                    return event
-            else:
-                left = _LOOK_S if deadline is None else deadline - time.monotonic()
-                if left <= 0:
+                taken = self._taken(event)
+                if taken is not None:
+                    return taken
+                self._read_since += 1
+            if self._again and (event is None or self._read_since >= _AHEAD):
+                taken = self._next_again()
+                if taken is not None:
+                    return taken
+            if event is None:
+                wait = _LOOK_S if deadline is None else min(deadline - time.monotonic(), _LOOK_S)
+                if wait <= 0:
                     return None
                 self._look()
-                event = self._subscription.poll(min(left, _LOOK_S))
-                if event is None and self._subscription.closed:
-                    return None
-                continue
-            event = self._subscription.poll()
 
     def __iter__(self) -> Self:
         return self
@@ -219,7 +228,7 @@ class RoleSubscription:
             self.repeated += 1
             return
         _, symbol = self._open.pop(sequence)
-        self._publish(Kind.NAK, sequence, -1.0 if delay_s is None else delay_s, symbol)
+        self._publish(_NAK, sequence, -1.0 if delay_s is None else delay_s, symbol)
         if self._in_hand == sequence:
             self._in_hand = None
 
@@ -285,7 +294,8 @@ class RoleSubscription:
         except BaseException:
             cursor.close()
             raise
-        # What was addressed to this member and not read yet comes again: it is not acknowledged.
+        # What was addressed to this member comes again: it is not acknowledged.
+        self._again.clear()
         self._subscription.close()
         self._subscription = subscription
         places = subscription._next()
@@ -329,7 +339,11 @@ class RoleSubscription:
         if number == _REDELIVER:
             self._remember(event)
             attempt, member = wire.unpack_attempt(event.value)
-            return self._again(event.metadata, attempt) if member == self.number else None
+            if member == self.number:
+                # Its acknowledgement may stand behind it in the lane: that is read first.
+                self._again.append((event.metadata, attempt))
+                self._read_since = 0
+            return None
         if event.priority != Priority.CRITICAL:
             return None
         sequence = event.sequence
@@ -341,16 +355,18 @@ class RoleSubscription:
         attempt = self._attempts.get(sequence, 1) + 1 if redelivered else 1
         return self._hand_out(event, sequence, attempt, redelivered)
 
-    def _again(self, sequence: int, attempt: int) -> _native.Event | None:
-        """The event of a redelivery, unless the role is done with it."""
-        if sequence in self._acked:
-            # The acknowledgement is on its way.
-            return None
-        event = event_at(self._bus, sequence << 2 | 2)
-        if event is None:
+    def _next_again(self) -> _native.Event | None:
+        """The event of the next redelivery that is still wanted."""
+        while self._again:
+            sequence, attempt = self._again.popleft()
+            in_hand = self._open.get(sequence)
+            if sequence in self._acked or (in_hand is not None and attempt < in_hand[0]):
+                continue
+            event = event_at(self._bus, sequence << 2 | 2)
+            if event is not None:
+                return self._hand_out(event, sequence, attempt, redelivered=True)
             self.gone += 1
-            return None
-        return self._hand_out(event, sequence, attempt, redelivered=True)
+        return None
 
     def _hand_out(
         self, event: _native.Event, sequence: int, attempt: int, redelivered: bool
@@ -377,7 +393,7 @@ class RoleSubscription:
 
     def _acknowledge(self, sequence: int) -> None:
         attempt, symbol = self._open[sequence]
-        self._publish(Kind.ACK, sequence, float(attempt), symbol)
+        self._publish(_ACK, sequence, float(attempt), symbol)
         # Published first: an acknowledgement that raised can be tried again.
         del self._open[sequence]
         self._acked[sequence] = None
@@ -388,15 +404,13 @@ class RoleSubscription:
         if self._since_move >= _MOVE_EVERY and self._cursor is not None:
             self._move()
 
-    def _publish(self, kind: Kind, sequence: int, value: float, symbol: int) -> None:
-        self._bus.publish(
-            wire.NUMBERS[kind],
-            symbol,
-            value,
-            metadata=sequence,
-            source=self._source,
-            priority=Priority.NORMAL,
-        )
+    def _publish(self, number: int, sequence: int, value: float, symbol: int) -> None:
+        publishers = self._publishers[number]
+        publish = publishers.get(symbol)
+        if publish is None:
+            publish = self._bus.publisher(number, symbol, source=self._source, priority=Priority.NORMAL)
+            publishers[symbol] = publish
+        publish(value, sequence)
 
     def _move(self) -> None:
         """

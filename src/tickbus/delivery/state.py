@@ -154,7 +154,7 @@ class State:
         acked = tracked.acked
         if not acked:
             return False
-        if any(role in acked for role in policy.next_roles(tracked.steps)):
+        if tracked.steps and any(role in acked for role in policy.next_roles(tracked.steps)):
             return True
         if policy.required == "any":
             return True

@@ -11,7 +11,16 @@ from tickbus.taxonomy import Priority
 if TYPE_CHECKING:
     from tickbus.bus import Bus
 
-__all__ = ["NOBODY", "PATTERNS", "is_followed", "pack_attempt", "record_of", "register", "unpack_attempt"]
+__all__ = [
+    "NOBODY",
+    "PATTERNS",
+    "is_followed",
+    "is_followed_type",
+    "pack_attempt",
+    "record_of",
+    "register",
+    "unpack_attempt",
+]
 
 #: Type numbers by what they say.
 NUMBERS = {
@@ -63,10 +72,14 @@ def lane_of(kind: Kind) -> Priority:
     return Priority.CRITICAL if kind in _CRITICAL else Priority.NORMAL
 
 
+def is_followed_type(number: int) -> bool:
+    """Whether it is the number of a risk or critical type."""
+    return 64 <= number < 96 or number >= 128
+
+
 def is_followed(event: _native.Event) -> bool:
     """Whether it is a risk or critical event on the critical lane."""
-    number = event.event_type
-    return event.priority == Priority.CRITICAL and (64 <= number < 96 or number >= 128)
+    return event.priority == Priority.CRITICAL and is_followed_type(event.event_type)
 
 
 def pack_attempt(attempt: int, member: int) -> float:
@@ -81,13 +94,13 @@ def unpack_attempt(value: float) -> tuple[int, int]:
 def record_of(event: _native.Event) -> Record | None:
     """What *event* says about delivery; ``None`` when nothing."""
     number = event.event_type
-    sequence = event.sequence
-    assert sequence is not None, "delivered events have a sequence"
-    if kind := _KINDS.get(number):
+    kind = _KINDS.get(number)
+    if kind is not None:
         value = unpack_attempt(event.value)[0] if kind is Kind.REDELIVER else event.value
-        about = sequence if kind in (Kind.ROLE, Kind.LOOP) else event.metadata
-        return Record(kind, about, event.source, value, event.timestamp)
+        return Record(kind, event.metadata, event.source, value, event.timestamp)
     if is_followed(event):
+        sequence = event.sequence
+        assert sequence is not None, "delivered events have a sequence"
         names = (number, event.source_id, event.symbol_id)
         return Record(Kind.EVENT, sequence, "", 0.0, event.timestamp, names)
     return None
