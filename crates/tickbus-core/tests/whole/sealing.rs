@@ -295,7 +295,7 @@ fn a_compaction_that_is_stopped_is_done_again() {
 
 #[test]
 fn a_log_that_begins_behind_the_sealed_parts_is_not_opened() {
-    for gone in [Form::Sealed.suffix(), ".log"] {
+    for (gone, spoiled) in [(".seg", false), (".log", false), (".seg", true)] {
         let mut kept = filled(8);
         kept.seal(3);
         kept.log = None;
@@ -305,13 +305,29 @@ fn a_log_that_begins_behind_the_sealed_parts_is_not_opened() {
             _ => catalog.parts()[2],
         };
         assert!(part.file().ends_with(gone));
-        fs::remove_file(kept.path().join(part.file())).unwrap();
+        let path = kept.path().join(part.file());
+        if spoiled {
+            fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .write_all_at(b"?", 30)
+                .unwrap();
+        } else {
+            fs::remove_file(path).unwrap();
+        }
 
         let refused = Opening::of(kept.path(), SEGMENT).map(|_| ());
 
         let expected = part.first()..part.end();
         match refused {
-            Err(JournalError::MissingSegment { first, end }) => assert_eq!(first..end, expected),
+            Err(JournalError::MissingSegment { first, end }) if !spoiled => {
+                assert_eq!(first..end, expected);
+            }
+            Err(JournalError::Hole { first, end, why }) if spoiled => {
+                assert_eq!(first..end, expected);
+                assert!(why.contains(&part.file()), "{why}");
+            }
             other => panic!("{other:?}"),
         }
     }
