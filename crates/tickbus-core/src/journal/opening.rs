@@ -1,6 +1,6 @@
 //! Opening a journal to write: the log, and what its numbers stand for.
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, PartForm};
 use super::dictionary::Dictionary;
 use super::disk::{Disk, FsDisk};
 use super::error::JournalError;
@@ -63,6 +63,17 @@ fn open_log(
         match Log::open(disk, &options) {
             // A writer that was closing has sealed one more between the look and the lock.
             Err(JournalError::MissingSegment { .. }) if again => again = false,
+            Err(JournalError::MissingSegment { first, end }) => {
+                // A file may be there and not be readable.
+                let is_there =
+                    |form: &PartForm| catalog.directory().join(form.file(first)).exists();
+                let hole = catalog.holes().iter().find(|hole| hole.first == first);
+                let hole = hole.filter(|_| PartForm::ALL.iter().any(is_there));
+                return Err(match hole {
+                    Some(hole) => JournalError::Hole { first, end, why: hole.why.clone() },
+                    None => JournalError::MissingSegment { first, end },
+                });
+            }
             Err(error) => return Err(error),
             Ok((log, recovered)) => {
                 remove_drafts(&**log.disk(), Form::Sealed)?;

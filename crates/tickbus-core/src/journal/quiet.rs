@@ -23,7 +23,7 @@ const LONGEST_REST: Duration = Duration::from_millis(100);
 pub struct QuietFolder<'a> {
     directory: Directory,
     stop: &'a AtomicBool,
-    rest: u32,
+    rest: Option<&'a dyn Fn() -> u32>,
 }
 
 /// A file, and how much of it the kernel holds back.
@@ -35,13 +35,13 @@ pub struct QuietFile {
 impl<'a> QuietFolder<'a> {
     /// Refuses to write once `stop` is set.
     pub fn new(directory: PathBuf, stop: &'a AtomicBool) -> QuietFolder<'a> {
-        QuietFolder { directory: Directory(directory), stop, rest: 0 }
+        QuietFolder { directory: Directory(directory), stop, rest: None }
     }
 
-    /// Rest between two portions, so many times as long as a portion took.
+    /// Rest between two portions, so many times as long as a portion took; asked each time.
     #[must_use]
-    pub fn resting(mut self, times: u32) -> QuietFolder<'a> {
-        self.rest = times;
+    pub fn resting(mut self, times: &'a dyn Fn() -> u32) -> QuietFolder<'a> {
+        self.rest = Some(times);
         self
     }
 }
@@ -71,8 +71,8 @@ impl Folder for QuietFolder<'_> {
         file.unsynced.set(0);
         let begin = Instant::now();
         file.file.sync_data()?;
-        if self.rest > 0 {
-            std::thread::sleep((begin.elapsed() * self.rest).min(LONGEST_REST));
+        if let Some(times) = self.rest {
+            std::thread::sleep((begin.elapsed() * times()).min(LONGEST_REST));
         }
         Ok(())
     }

@@ -220,8 +220,8 @@ impl Upkeep {
     /// When it is damaged, cannot be read, or the sealed one cannot be written. It stays in the log.
     pub fn seal_oldest(&self, stop: &AtomicBool) -> Result<bool, JournalError> {
         // Segments that fill faster than one is sealed at leisure would take ever more space.
-        let rest = if self.preparer.finished().len() > 1 { 0 } else { RESTS };
-        self.seal_in(&QuietFolder::new(self.directory.clone(), stop).resting(rest))
+        let rest = || if self.preparer.finished().len() > 1 { 0 } else { RESTS };
+        self.seal_in(&QuietFolder::new(self.directory.clone(), stop).resting(&rest))
     }
 
     /// The same, writing to a folder of the caller's, which is the journal's directory.

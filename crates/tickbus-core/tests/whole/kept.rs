@@ -39,8 +39,13 @@ pub fn upkeep_of(path: &Path, log: &Log<FsDisk>) -> Upkeep {
 
 impl Kept {
     pub fn new() -> Kept {
+        Kept::of(SEGMENT)
+    }
+
+    /// With a first segment of another size.
+    pub fn of(segment_bytes: u64) -> Kept {
         let folder = tempfile::tempdir().unwrap();
-        let Opening { log, .. } = Opening::of(folder.path(), SEGMENT).unwrap();
+        let Opening { log, .. } = Opening::of(folder.path(), segment_bytes).unwrap();
         let (upkeep, preparer) = (upkeep_of(folder.path(), &log), log.preparer());
         let lanes = [const { Vec::new() }; 3];
         Kept { folder, log: Some(log), upkeep, preparer, lanes, named: false }

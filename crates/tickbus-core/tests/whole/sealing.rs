@@ -12,7 +12,7 @@ use tickbus_core::journal::catalog::{Catalog, PartForm};
 use tickbus_core::journal::compact::compact_old;
 use tickbus_core::journal::error::JournalError;
 use tickbus_core::journal::folder::Form;
-use tickbus_core::journal::format::{record, segment_name};
+use tickbus_core::journal::format::{HEADER, HeaderState, SegmentHeader, record, segment_name};
 use tickbus_core::journal::opening::Opening;
 use tickbus_core::journal::retention::{Limits, Needed, retain};
 use tickbus_core::journal::whole::Whole;
@@ -171,6 +171,31 @@ fn a_damaged_log_segment_is_not_sealed_and_stays() {
     kept.assert_whole();
 }
 
+/// Cut at a batch's end a segment has no bad batch. The next one knows how it ended.
+#[test]
+fn a_log_segment_that_does_not_lead_to_the_next_is_not_sealed() {
+    let kept = filled(5);
+    let finished = kept.finished();
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(kept.path().join(segment_name(finished[1])))
+        .unwrap();
+    let mut bytes = [0; HEADER];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let HeaderState::Whole(head) = SegmentHeader::decode(&bytes) else {
+        panic!("a segment that was written");
+    };
+    let other = SegmentHeader { chain: head.chain ^ 1, ..head };
+    file.write_all_at(&other.encode(), 0).unwrap();
+    let refused = kept.upkeep.seal_oldest(&never());
+    assert!(matches!(refused, Err(JournalError::Segment(_))), "{refused:?}");
+    assert!(kept.path().join(segment_name(finished[0])).exists());
+    file.write_all_at(&bytes, 0).unwrap();
+    kept.seal(usize::MAX);
+    kept.assert_whole();
+}
+
 /// What is wrong with a sealed part costs what it says and no more, and readers are told where to go on.
 #[test]
 fn damage_in_a_part_is_told_with_the_place_to_go_on() {
@@ -218,7 +243,7 @@ fn damage_in_a_part_is_told_with_the_place_to_go_on() {
 /// Of two runs of a writer in one segment that used the same reference, each event has its own bytes.
 #[test]
 fn payloads_are_found_in_every_form() {
-    let mut kept = Kept::new();
+    let mut kept = Kept::of(8 * SEGMENT);
     let reference = 5u64 << 44 | 9;
     let payload = |kept: &mut Kept, bytes: &[u8]| {
         let record = [&reference.to_le_bytes()[..], bytes].concat();
@@ -233,6 +258,7 @@ fn payloads_are_found_in_every_form() {
     kept.write(Priority::High, &[2]);
     kept.write(Priority::Normal, &[3; 2000]);
     kept.commit();
+    assert!(kept.finished().len() == 1, "both runs are in one segment");
     let check = || {
         let mut whole = Whole::open(kept.path()).unwrap();
         let found = [0, 1].map(|sequence| whole.payload(1, sequence, reference).unwrap());
@@ -269,7 +295,7 @@ fn a_compaction_that_is_stopped_is_done_again() {
 
 #[test]
 fn a_log_that_begins_behind_the_sealed_parts_is_not_opened() {
-    for gone in [Form::Sealed.suffix(), ".log"] {
+    for (gone, spoiled) in [(".seg", false), (".log", false), (".seg", true)] {
         let mut kept = filled(8);
         kept.seal(3);
         kept.log = None;
@@ -279,13 +305,29 @@ fn a_log_that_begins_behind_the_sealed_parts_is_not_opened() {
             _ => catalog.parts()[2],
         };
         assert!(part.file().ends_with(gone));
-        fs::remove_file(kept.path().join(part.file())).unwrap();
+        let path = kept.path().join(part.file());
+        if spoiled {
+            fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .write_all_at(b"?", 30)
+                .unwrap();
+        } else {
+            fs::remove_file(path).unwrap();
+        }
 
         let refused = Opening::of(kept.path(), SEGMENT).map(|_| ());
 
         let expected = part.first()..part.end();
         match refused {
-            Err(JournalError::MissingSegment { first, end }) => assert_eq!(first..end, expected),
+            Err(JournalError::MissingSegment { first, end }) if !spoiled => {
+                assert_eq!(first..end, expected);
+            }
+            Err(JournalError::Hole { first, end, why }) if spoiled => {
+                assert_eq!(first..end, expected);
+                assert!(why.contains(&part.file()), "{why}");
+            }
             other => panic!("{other:?}"),
         }
     }
