@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import tickbus as tb
-from tickbus import _doctor, cli
-from tickbus._doctor_storage import (
+from tickbus import cli, doctor
+from tickbus.doctor.storage import (
     Device,
     device_of,
     judge_flush,
@@ -114,11 +114,25 @@ class TestInspect:
             assert cli.main(["inspect", str(tmp_path / "journal")]) == 0
         assert f"being written by process {os.getpid()}" in capsys.readouterr().out
 
-    def test_lists_durable_subscriptions(self, journal):
-        (journal / "cursors").mkdir()
-        (journal / "cursors" / "risk").touch()
+    def test_lists_durable_subscriptions(self, tmp_path, capsys):
+        """How far behind each is, on every lane, and who has it open."""
+        path = tmp_path / "journal"
+        with tb.Bus(journal=Journal(path, critical="os")) as bus:
+            with bus.subscribe("risk.>", durable="risk-engine", start="earliest") as reader:
+                for number in range(5):
+                    bus.publish(tb.EventType.DRAWDOWN_ALERT, "BTC-USDT", float(number))
+                reader.drain(2)
+                reader.ack()
+                bus.journal.sync()
+                assert cli.main(["inspect", str(path)]) == 0
+                assert f"process {os.getpid()} has it open" in capsys.readouterr().out
+            bus.journal.sync()
 
-        assert inspect(journal).durable == ("risk",)
+        assert cli.main(["inspect", str(path)]) == 0
+        printed = capsys.readouterr().out
+        assert (
+            "risk-engine  risk.>: events behind: critical 3, high 0, normal 0; nobody has it open" in printed
+        )
 
     def test_of_no_journal_is_exit_code_2(self, tmp_path, capsys):
         assert cli.main(["inspect", str(tmp_path)]) == 2
@@ -345,7 +359,7 @@ class TestDoctorOnFlushes:
                 raise OSError("not supported")
             return unnamed(path, flags, *arguments, **options)
 
-        monkeypatch.setattr("tickbus._doctor_storage.os.open", refuse)
+        monkeypatch.setattr("tickbus.doctor.storage.os.open", refuse)
         assert len(measure(tmp_path)) >= 1
         assert list(tmp_path.iterdir()) == []
         assert before.total == shutil.disk_usage(tmp_path).total
@@ -365,8 +379,8 @@ class TestDoctor:
         assert list(tmp_path.iterdir()) == []
 
     def test_prints_the_advice_below(self, monkeypatch, capsys):
-        checks = [_doctor.Check("one", "ok", "fine"), _doctor.Check("two", "problem", "bad", "mend it")]
-        monkeypatch.setattr("tickbus._doctor.examine", lambda path: checks)
+        checks = [doctor.Check("one", "ok", "fine"), doctor.Check("two", "problem", "bad", "mend it")]
+        monkeypatch.setattr("tickbus.doctor.examine", lambda path: checks)
 
         assert cli.main(["doctor"]) == 2
         assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
@@ -376,7 +390,7 @@ class TestDoctor:
         ]
 
     def test_looks_above_a_path_that_is_not_there_yet(self, tmp_path):
-        checks = {check.name: check for check in _doctor.examine(tmp_path / "a" / "b")}
+        checks = {check.name: check for check in doctor.examine(tmp_path / "a" / "b")}
 
         assert str(tmp_path) in checks["path"].says
         assert not (tmp_path / "a").exists()
@@ -388,7 +402,7 @@ class TestDoctor:
     def test_ends_when_a_file_system_does_not_answer(self):
         """The child that asks it is left behind, killed."""
         began = time.monotonic()
-        (check,) = _doctor.in_child(lambda: time.sleep(60) or [], 0.2)
+        (check,) = doctor.in_child(lambda: time.sleep(60) or [], 0.2)
 
         assert (check.state, "not answered" in check.says) == ("problem", True)
         assert time.monotonic() - began < 30
@@ -397,18 +411,18 @@ class TestDoctor:
         def forbidden():
             raise PermissionError("not for you")
 
-        (check,) = _doctor.in_child(forbidden, 20)
+        (check,) = doctor.in_child(forbidden, 20)
         assert (check.state, "not for you" in check.says) == ("warning", True)
 
     def test_finds_buses_that_nobody_has_open(self, named_bus, tmp_path):
         """By what the processes of this user have mapped."""
         (tmp_path / "tickbus.gone").write_bytes(bytes(4096))
-        assert [check.name for check in _doctor.shared_memory(tmp_path, Path("/proc"))] == [
+        assert [check.name for check in doctor.shared_memory(tmp_path, Path("/proc"))] == [
             "shared memory",
             "buses",
         ]
 
-        real = _doctor.shared_memory(Path("/dev/shm"), Path("/proc"))
+        real = doctor.shared_memory(Path("/dev/shm"), Path("/proc"))
         stale = [name for check in real for name in check.figures.get("stale", [])]
         assert f"tickbus.{named_bus.name}" not in stale
         assert Path(f"/dev/shm/tickbus.{named_bus.name}").exists()

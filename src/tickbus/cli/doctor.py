@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
-    from tickbus._doctor import examine
+    from tickbus.doctor import examine
 
     checks = examine(args.path)
     worst = max((check.state for check in checks), key=_CODES.__getitem__)

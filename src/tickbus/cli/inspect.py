@@ -21,8 +21,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tickbus._inspect import Contents
-    from tickbus._verify import Segment
+    from tickbus.journal.audit import Segment
+    from tickbus.journal.contents import Contents
+    from tickbus.journal.cursors import Cursor
 
 HELP = "say what is in a journal"
 
@@ -107,8 +108,18 @@ def _lines(contents: Contents, top: int) -> list[str]:
     if report.gaps:
         lines += ["", "gaps:", *(f"  {gap}" for gap in report.gaps)]
     if contents.durable:
-        lines += ["", f"durable subscriptions: {', '.join(contents.durable)}"]
+        lines += ["", "durable subscriptions:"]
+        lines += [f"  {_durable(one, report.next)}" for one in contents.durable]
     return lines
+
+
+def _durable(one: Cursor, ends: Mapping[str, int]) -> str:
+    if one.trouble:
+        return f"{one.name}  {one.trouble}"
+    behind = {lane: max(ends.get(lane, 0) - following, 0) for lane, following in one.next.items()}
+    holder = "nobody has it open" if one.holder is None else f"process {one.holder} has it open"
+    said = "" if one.age_s is None else f", acknowledged {one.age_s:,.0f} s ago"
+    return f"{one.name}  {', '.join(one.patterns)}: events behind: {_by_lane(behind)}; {holder}{said}"
 
 
 def _by_lane(figures: Mapping[str, int]) -> str:

@@ -20,7 +20,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tickbus._verify import Report, Salvaged
+    from tickbus.journal.audit import Report, Salvaged
 
 HELP = "say whether a journal is whole, and save what can be read of it"
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tickbus._doctor import Check
+from tickbus.doctor import Check
 
 __all__ = ["Device", "Mount", "device_of", "examine", "judge_flush", "judge_mount", "judge_space", "mount_of"]
 

@@ -55,9 +55,9 @@ def examine(path: str | os.PathLike[str], *, storage_s: float = STORAGE_S) -> li
 
 
 def _storage(path: Path) -> list[Check]:
-    from tickbus import _doctor_storage
+    from tickbus.doctor import storage
 
-    return _doctor_storage.examine(path)
+    return storage.examine(path)
 
 
 def _asked(check: Callable[[], Check | list[Check]]) -> list[Check]:

@@ -12,11 +12,11 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from tickbus import _native
-from tickbus._verify import LANES, Progress, Report, report_of
+from tickbus.journal.audit import LANES, Progress, Report, report_of
+from tickbus.journal.cursors import Cursor, cursors
 
 __all__ = ["Contents", "Opening", "StoredEvent", "inspect"]
 
@@ -33,8 +33,6 @@ _RECORDS = {
     9: "sequences",
 }
 _DELIVERY = range(16, 32)
-#: Where delivery keeps how far each durable subscription has read.
-_CURSORS = "cursors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ class Contents:
         records: How many of each kind, and the bytes in them.
         bytes_an_event: Of all segments that have begun, everything included; None without an event.
         buses: Ids of the buses it was the journal of, the last one last.
-        durable: Names that delivery keeps cursors of.
+        durable: The durable subscriptions, by name.
         first, last: The first and last events of each lane, as many as were asked for, by timestamp.
     """
 
@@ -102,7 +100,7 @@ class Contents:
     bytes_an_event: float | None
     buses: tuple[str, ...]
     openings: tuple[Opening, ...]
-    durable: tuple[str, ...]
+    durable: tuple[Cursor, ...]
     first: tuple[StoredEvent, ...]
     last: tuple[StoredEvent, ...]
 
@@ -140,7 +138,7 @@ def inspect(path: str | os.PathLike[str], *, events: int = 0, progress: Progress
         bytes_an_event=sum(segment.bytes for segment in begun) / total if total else None,
         buses=tuple(f"{bus:016x}" for bus in counted["buses"]),
         openings=tuple(_opening(row, counted["boot"]) for row in counted["openings"]),
-        durable=_durable(Path(path)),
+        durable=tuple(cursors(path)),
         first=tuple(first[:events]),
         last=tuple(last[-events:] if events else ()),
     )
@@ -169,14 +167,6 @@ def _opening(row: dict[str, Any], boot: int | None) -> Opening:
     return Opening(
         row["position"], pid, bus, row["after_ns"], its_boot == boot if its_boot and boot else None
     )
-
-
-def _durable(path: Path) -> tuple[str, ...]:
-    """Durable subscriptions, by the names of their cursors' files."""
-    try:
-        return tuple(sorted(entry.name for entry in (path / _CURSORS).iterdir()))
-    except OSError:
-        return ()
 
 
 class _Names:
