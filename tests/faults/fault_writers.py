@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tickbus as tb
+from tickbus.errors import JournalError
 from tickbus.journal import Journal, Level
 
 KINDS = {
@@ -42,7 +43,7 @@ BEGUN_NS = 1_700_000_000_000_000_000
 class Child:
     """A forked process that runs some work until it is killed."""
 
-    def __init__(self, work: Callable[[], object]) -> None:
+    def __init__(self, work: Callable[[], int | None]) -> None:
         self.pid = os.fork()
         if self.pid == 0:
             run_and_exit(work)
@@ -60,11 +61,10 @@ class Child:
         return self._code
 
 
-def run_and_exit(work: Callable[[], object]) -> None:
+def run_and_exit(work: Callable[[], int | None]) -> None:
     """What a fork does: it never comes back into the test."""
     try:
-        work()
-        os._exit(0)
+        os._exit(work() or 0)
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -109,18 +109,18 @@ class Writer:
         """One event, or a batch; acknowledged when it is persisted."""
         first = self.published.get(thread, 0)
         rows = events(self.number, thread, first, count)
-        if count == 1:
-            (row,) = rows
-            self.bus.publish(
-                int(row["event_type"]),
-                0,
-                float(row["value"]),
-                metadata=int(row["metadata"]),
-                priority=int(row["priority"]),
-                timestamp=int(row["timestamp"]),
-            )
-        else:
-            self.bus.publish_batch(rows)
+        try:
+            if count == 1:
+                (row,) = rows
+                what = int(row["event_type"]), 0, float(row["value"])
+                fields = {name: int(row[name]) for name in ("metadata", "priority", "timestamp")}
+                self.bus.publish(*what, **fields)
+            else:
+                self.bus.publish_batch(rows)
+        except JournalError as error:
+            # It is on the bus, and not acknowledged.
+            self.published[thread] = first + (1 if error.event_id else 0)
+            raise
         self.published[thread] = first + count
         if THREADS[thread] != tb.Priority.CRITICAL:
             assert self.bus.journal is not None
