@@ -347,7 +347,8 @@ impl Shared {
     /// Tell the bus how far the journal is.
     fn let_go(&self, writing: &mut Writing) {
         let persistence = self.bus.persistence();
-        if persistence.state() == State::Full {
+        // A write that failed and was repeated is over. A failed sync is not: no commit follows it.
+        if matches!(persistence.state(), State::Full | State::Failed) {
             persistence.set_state(State::Live);
         }
         for (lane, &next) in writing.taken.iter().enumerate() {
