@@ -13,7 +13,7 @@
 
 use super::Level;
 use super::dictionary::ToJournal;
-use super::disk::FsDisk;
+use super::disk::{Disk, FsDisk};
 use super::error::JournalError;
 use super::format::record;
 use super::log::Log;
@@ -331,7 +331,7 @@ impl Shared {
                 JournalError::StorageFull { .. } => State::Full,
                 _ => State::Failed,
             });
-            return Err(error);
+            return Err(error.in_folder(&log.disk().place()));
         }
         if needs_sync {
             writing.last_sync = Instant::now();

@@ -116,6 +116,18 @@ impl JournalError {
     }
 }
 
+impl JournalError {
+    /// Say in which directory the file is.
+    pub(super) fn in_folder(mut self, folder: &str) -> JournalError {
+        if let JournalError::StorageFull { file, .. } | JournalError::Io { file, .. } = &mut self
+            && !file.contains('/')
+        {
+            *file = format!("{folder}/{file}");
+        }
+        self
+    }
+}
+
 impl From<BusError> for JournalError {
     fn from(error: BusError) -> JournalError {
         JournalError::Bus(Box::new(error))

@@ -63,7 +63,7 @@ fn open_log(
         match Log::open(disk, &options) {
             // A writer that was closing has sealed one more between the look and the lock.
             Err(JournalError::MissingSegment { .. }) if again => again = false,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.in_folder(&place)),
             Ok((log, recovered)) => {
                 remove_drafts(&**log.disk(), Form::Sealed)?;
                 return Ok((log, recovered, catalog));
