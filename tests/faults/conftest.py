@@ -24,6 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "campaign" in getattr(item, "fixturenames", ()):
             # Longer than any machine takes for the usual number of trials.
             item.add_marker(pytest.mark.timeout(900))
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

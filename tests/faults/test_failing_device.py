@@ -11,7 +11,8 @@ import time
 
 import pytest
 import syscalls
-from fault_trials import Trial
+from fault_scenarios import SCENARIOS
+from fault_trials import Trial, begun_with
 from fault_writers import Writer, journal, opened
 
 import tickbus as tb
@@ -116,6 +117,22 @@ def test_a_failed_sync_is_final(whole, tmp_path, campaign):
             assert ended != Ended.WELL, f"sync {number}: {failed}"
             later = trace.calls[trace.hit + 1 :]
             assert [call for call in later if call == failed] == [], f"tried again: {failed}"
+        trial.judge()
+
+
+@pytest.mark.parametrize("name", ["seal", "compact"])
+def test_a_sync_that_fails_in_the_background_costs_nothing(name, tmp_path, campaign):
+    """What is sealed or packed counts when it is on the disk; what it was made of goes only then."""
+    scenario = SCENARIOS[name]
+    template = begun_with(scenario.before, tmp_path / "before") if scenario.before else None
+    undisturbed = Trial(scenario.work, tmp_path / "whole", kib=scenario.kib, template=template)
+    syncs = sum(call.name in syscalls.SYNCS for call in undisturbed.run().calls)
+    campaign.found["syncs"] = syncs
+    for number in campaign.some_of(range(syncs), usual=12):
+        trial = Trial(scenario.work, tmp_path / f"{number}", kib=scenario.kib, template=template)
+
+        trial.run(fail=the(number, syscalls.SYNCS, errno.EIO))
+
         trial.judge()
 
 
