@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from checkout import ROOT
 
-from dev import extension, machine, steps, virtualenv
+from dev import extension, faults, machine, steps, virtualenv
 from dev.machine import SetupError
 from dev.steps import Step, run, run_all
 
@@ -172,6 +172,37 @@ class TestRebuild:
         module.write_bytes(b"a debug build")
 
         assert extension._fingerprint() != before
+
+
+class TestFaults:
+    @pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("10m", 600), ("1.5h", 5400), ("all", None)])
+    def test_a_budget_is_a_time_or_all(self, text, seconds):
+        """As one says it."""
+        assert faults.parse_budget(text) == seconds
+
+    @pytest.mark.parametrize("text", ["", "60", "s", "-1s", "everything"])
+    def test_no_other_budget_is_taken(self, text):
+        """The message shows what it may be."""
+        with pytest.raises(SetupError, match="60s, 10m, 2h or all"):
+            faults.parse_budget(text)
+
+    def test_every_campaign_can_be_asked_for(self):
+        """A file of tests that no name stands for would run only with all others."""
+        files = {f"tests/faults/{path.name}" for path in (ROOT / "tests" / "faults").glob("test_*.py")}
+
+        assert files == set(faults.PYTHON_CAMPAIGNS.values())
+
+    def test_a_campaign_that_is_none_is_named(self):
+        with pytest.raises(SetupError, match="'flood'; there are random, calls, power"):
+            faults.steps("60s", only="flood", seed=0)
+
+    def test_a_budget_is_shared(self):
+        """The core gets a third, as lives on a simulated disk."""
+        core, _, python = faults.steps("10m", only=None, seed=3)
+
+        assert (core.env["TICKBUS_SEEDS"], core.env["TICKBUS_FIRST_SEED"]) == ("140000", "3000000")
+        assert float(python.env["TICKBUS_FAULTS"]) == pytest.approx(400)
+        assert python.env["TICKBUS_FAULTS_SEED"] == "3"
 
 
 class TestSteps:

@@ -9,7 +9,7 @@ other's build.
 
 import platform
 
-from dev import extension
+from dev import extension, faults
 from dev.machine import ROOT
 from dev.steps import Step
 from dev.virtualenv import PYTHON
@@ -91,4 +91,4 @@ def everything(*, fast: bool) -> list[Step]:
         *types(),
         _python("pytest", "pytest", *selection, needs="build"),
     ]
-    return steps if fast else [*steps, loom_models(preemptions=LOOM_PREEMPTIONS_IN_TESTS)]
+    return steps if fast else [*steps, faults.in_rust(), loom_models(preemptions=LOOM_PREEMPTIONS_IN_TESTS)]

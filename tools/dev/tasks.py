@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from dev import checks, extension, taxonomy_table, virtualenv
 from dev import coverage as measured
+from dev import faults as campaigns
 from dev.machine import ROOT, SetupError, require_build_tools, require_nightly_rust
 from dev.steps import Step, hand_over, run, run_all, say
 from dev.virtualenv import PYTHON, tool
@@ -133,6 +134,19 @@ def soak(arguments: list[str]) -> int:
     return 0
 
 
+def faults(arguments: list[str]) -> int:
+    """Kill the journal, cut its power, fail its disk. --budget 60s|10m|all, --only NAME, --seed N."""
+    parser = ArgumentParser(prog="./dev faults")
+    parser.add_argument("--budget", default="60s", help="60s (default), 10m, 2h, or all there is to try")
+    parser.add_argument("--only", metavar="NAME", help="one campaign: " + ", ".join(campaigns.NAMES))
+    parser.add_argument("--seed", type=int, default=0, help="where random choices begin (default 0)")
+    options = parser.parse_args(arguments)
+    chosen = campaigns.steps(options.budget, only=options.only, seed=options.seed)
+    require_build_tools()
+    virtualenv.ensure("demo", "dev")
+    return run_all(chosen)
+
+
 def coverage(arguments: list[str]) -> int:
     """Which lines the tests reach, Python and Rust, against what docs/coverage.md accounts for."""
     _no(arguments, "coverage")
@@ -190,6 +204,6 @@ TASKS: dict[str, Task] = {
     task.__name__: task
     for task in (
         *(demo, test, pytest, lint, fix, build, bench),
-        *(model, sanitize, fuzz, soak, coverage, docs, clean),
+        *(model, sanitize, fuzz, soak, faults, coverage, docs, clean),
     )
 }

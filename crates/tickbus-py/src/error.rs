@@ -3,6 +3,7 @@
 use crate::event::id_of;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use tickbus_core::bus::Bus;
 use tickbus_core::error::BusError;
 use tickbus_core::event::PRIORITIES;
 use tickbus_core::history::HistoryError;
@@ -156,13 +157,19 @@ pub fn journal(py: Python<'_>, error: JournalError, event_id: u64) -> PyErr {
 
 /// A critical event that another process has not persisted.
 #[cold]
-pub fn unpersisted(py: Python<'_>, why: Unpersisted, event_id: u64) -> PyErr {
+pub fn unpersisted(py: Python<'_>, bus: &Bus, why: Unpersisted, event_id: u64) -> PyErr {
+    let path = bus.persistence().path().unwrap_or_default();
+    let path = path.display();
     let (class, message, pid) = match why {
-        Unpersisted::Full => ("StorageFullError", "the journal's device is full".to_owned(), 0),
+        Unpersisted::Full => {
+            ("StorageFullError", format!("no space left for the journal {path}"), 0)
+        }
         Unpersisted::Failed => (
             "DurabilityUnknownError",
-            "a sync of the journal has failed; it takes no more until it is opened again"
-                .to_owned(),
+            format!(
+                "a write or sync of the journal {path} has failed; after a sync it takes no more \
+                 until it is opened again"
+            ),
             0,
         ),
         Unpersisted::Late { pid: Some(pid) } => (

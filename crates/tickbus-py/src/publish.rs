@@ -83,7 +83,7 @@ impl Bus {
         });
         outcome.map_err(|why| match why {
             Ok(error) => crate::error::journal(py, error, id),
-            Err(why) => crate::error::unpersisted(py, why, id),
+            Err(why) => crate::error::unpersisted(py, &bus, why, id),
         })
     }
 
@@ -308,7 +308,7 @@ fn refused(py: Python<'_>, bus: &CoreBus, why: Refused, published: u64) -> PyErr
             )
         }
         Refused::Unpersisted(why) => {
-            let error = crate::error::unpersisted(py, why, 0);
+            let error = crate::error::unpersisted(py, bus, why, 0);
             // Best effort: the exception is the news, the count an attribute of it.
             let _ = error.value(py).setattr("published", published);
             error

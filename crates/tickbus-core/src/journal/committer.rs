@@ -13,7 +13,7 @@
 
 use super::Level;
 use super::dictionary::ToJournal;
-use super::disk::FsDisk;
+use super::disk::{Disk, FsDisk};
 use super::error::JournalError;
 use super::format::record;
 use super::log::Log;
@@ -331,7 +331,7 @@ impl Shared {
                 JournalError::StorageFull { .. } => State::Full,
                 _ => State::Failed,
             });
-            return Err(error);
+            return Err(error.in_folder(&log.disk().place()));
         }
         if needs_sync {
             writing.last_sync = Instant::now();
@@ -347,7 +347,8 @@ impl Shared {
     /// Tell the bus how far the journal is.
     fn let_go(&self, writing: &mut Writing) {
         let persistence = self.bus.persistence();
-        if persistence.state() == State::Full {
+        // A write that failed and was repeated is over. A failed sync is not: no commit follows it.
+        if matches!(persistence.state(), State::Full | State::Failed) {
             persistence.set_state(State::Live);
         }
         for (lane, &next) in writing.taken.iter().enumerate() {

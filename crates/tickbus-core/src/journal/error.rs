@@ -99,18 +99,32 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// For `map_err` on system calls. A full disk, or quota, is an error of its own.
+    /// For `map_err` on system calls. A full disk, or quota, is an error of its own, and so is a
+    /// limit of size: segments are made in their full length, so it stands in the way of the next one
+    /// until somebody lifts it.
     pub(super) fn io(
         what: &'static str,
         file: &str,
     ) -> impl FnOnce(std::io::Error) -> JournalError {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         move |error| match error.kind() {
-            StorageFull | QuotaExceeded => {
+            StorageFull | QuotaExceeded | FileTooLarge => {
                 JournalError::StorageFull { what, file: file.to_owned() }
             }
             _ => JournalError::Io { what, file: file.to_owned(), error },
         }
+    }
+}
+
+impl JournalError {
+    /// Say in which directory the file is.
+    pub(super) fn in_folder(mut self, folder: &str) -> JournalError {
+        if let JournalError::StorageFull { file, .. } | JournalError::Io { file, .. } = &mut self
+            && !file.contains('/')
+        {
+            *file = format!("{folder}/{file}");
+        }
+        self
     }
 }
 

@@ -74,7 +74,7 @@ fn open_log(
                     None => JournalError::MissingSegment { first, end },
                 });
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.in_folder(&place)),
             Ok((log, recovered)) => {
                 remove_drafts(&**log.disk(), Form::Sealed)?;
                 return Ok((log, recovered, catalog));

@@ -2,6 +2,9 @@
 
 use super::model::{Model, event};
 use super::sim::{Random, SimDisk};
+use std::fmt::Display;
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use tickbus_core::event::{Event, PRIORITIES, Priority};
 use tickbus_core::journal::format::segment_name;
@@ -86,6 +89,24 @@ pub fn flip(bit: usize) -> impl FnOnce(&mut Vec<u8>) {
 /// All cases when asked for, else every so many of them: the whole run takes minutes.
 pub fn stride(sampled: usize) -> usize {
     if std::env::var_os("TICKBUS_EVERY_CASE").is_some() { 1 } else { sampled }
+}
+
+/// Try every case, on all cores. A failure names its case.
+pub fn try_all<T: Copy + Display + Sync>(cases: &[T], attempt: impl Fn(T) + Sync) {
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            let attempt = &attempt;
+            scope.spawn(move || {
+                for &case in cases.iter().skip(worker).step_by(workers) {
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| attempt(case))) {
+                        eprintln!("failed with case {case}");
+                        resume_unwind(panic);
+                    }
+                }
+            });
+        }
+    });
 }
 
 pub fn first_segment() -> String {

@@ -1,11 +1,11 @@
 //! Seeded lives of a journal on a disk that fails, loses and stops.
 //!
-//! `TICKBUS_SEEDS=20000 cargo test --release -p tickbus-core --test journal` runs more of them,
-//! `TICKBUS_SEED=77` one. A failure names its seed.
+//! `TICKBUS_SEEDS=20000 cargo test --release -p tickbus-core --test journal` runs more of them, from
+//! `TICKBUS_FIRST_SEED` on, and `TICKBUS_SEED=77` one. A failure names its seed.
 
+use super::building::try_all;
 use super::model::Model;
 use super::sim::{Faults, Random, SimDisk};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use tickbus_core::event::PRIORITIES;
 use tickbus_core::journal::{JournalError, LaneReader, Log, Options, Until, verify};
@@ -15,15 +15,17 @@ fn from_environment(name: &str) -> Option<u64> {
 }
 
 /// Run `life` with every seed, and say which one failed.
-fn with_seeds(default_count: u64, life: impl Fn(u64)) {
-    let one = from_environment("TICKBUS_SEED");
-    let count = from_environment("TICKBUS_SEEDS").unwrap_or(default_count);
-    for seed in one.map_or(0..count, |seed| seed..seed + 1) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| life(seed))) {
-            eprintln!("failed with TICKBUS_SEED={seed}");
-            resume_unwind(panic);
+fn with_seeds(default_count: u64, life: impl Fn(u64) + Sync) {
+    let seeds: Vec<u64> = match from_environment("TICKBUS_SEED") {
+        Some(one) => vec![one],
+        None => {
+            let first = from_environment("TICKBUS_FIRST_SEED").unwrap_or(0);
+            let count = from_environment("TICKBUS_SEEDS").unwrap_or(default_count);
+            (first..first + count).collect()
         }
-    }
+    };
+    try_all(&seeds, life);
+    println!("{} lives, seeds from {}", seeds.len(), seeds[0]);
 }
 
 struct Life {

@@ -1,0 +1,57 @@
+"""
+Campaigns: one fault tried at many places, as many as there is time for.
+
+``TICKBUS_FAULTS`` says how many: nothing for what CI tries, a number of seconds that the campaigns
+divide among them, or ``all``. ``TICKBUS_FAULTS_SEED`` repeats what a failure was found with. What was
+tried is printed at the end. ``./dev faults`` sets both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from fault_campaign import Campaign
+from fault_writers import Child
+
+#: A line for each campaign that was run.
+_told: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "campaign" in getattr(item, "fixturenames", ()):
+            # Longer than any machine takes for the usual number of trials.
+            item.add_marker(pytest.mark.timeout(900))
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
+    """The trials of one test."""
+    campaigns = [item for item in request.session.items if "campaign" in getattr(item, "fixturenames", ())]
+    campaign = Campaign.from_environment(request.node.name, os.environ, len(campaigns))
+    yield campaign
+    _told.append(str(campaign))
+
+
+@pytest.fixture
+def fork() -> Iterator[Callable[[Callable[[], object]], Child]]:
+    """Run work in a child; whoever is left at the end is killed."""
+    children: list[Child] = []
+
+    def start(work: Callable[[], object]) -> Child:
+        children.append(Child(work))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.kill()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _told:
+        terminalreporter.section("fault campaigns")
+        for line in _told:
+            terminalreporter.write_line(line)

@@ -1,0 +1,90 @@
+"""
+A power cut on a real ext4: level `disk` loses nothing, level `os` leaves an exact prefix.
+
+The file system is shut down as a power cut does it: nothing in the page cache and nothing in the file
+system's own journal reaches the device any more. Some pages are written back before, at random, as the
+kernel would: so what is left may have holes, and files of which the name is gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from fault_mounts import Ext4, in_memory, skipping
+from fault_writers import Books, everything_in, write_for_ever
+
+from tickbus.journal import verify
+
+A_JOURNAL = 5
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+#: Wait, write, wait.
+_WRITE_BACK = 7
+
+
+@pytest.fixture
+def ext4(tmp_path):
+    folder = Path(tempfile.mkdtemp(prefix="tickbus-", dir=in_memory() or tmp_path))
+    try:
+        mount = skipping(Ext4, tmp_path / "mount", folder / "image", 64)
+        yield mount
+        mount.unmount()
+    finally:
+        shutil.rmtree(folder)
+
+
+def write_some_back(path, choose):
+    """What the kernel does in the background: some pages of some files, in no order."""
+    for name in os.listdir(path):
+        if name.endswith(".log") and choose.random() < 0.5:
+            try:
+                file = os.open(path / name, os.O_WRONLY)
+            except FileNotFoundError:
+                continue
+            for _ in range(choose.randrange(6)):
+                offset, count = 4096 * choose.randrange(64), 4096 * choose.randrange(1, 8)
+                _libc.sync_file_range(file, offset, count, _WRITE_BACK)
+            os.close(file)
+
+
+@pytest.mark.parametrize("level", ["disk", "os"])
+def test_power_loss(ext4, fork, campaign, level):
+    """Threads publish in ones and batches while the power is cut, again and again."""
+    choose = campaign.random
+    for trial in campaign.trials(100, 5_000):
+        if trial % A_JOURNAL == 0:
+            path, books = ext4.place / f"{trial}", Books()
+            kib = choose.choice([8, 16, 64, 256])
+        receive, send = os.pipe()
+        seed = choose.randrange(1 << 30)
+        child = fork(lambda: write_for_ever(path, level, send, trial, seed, kib))  # noqa: B023 - at once
+        os.close(send)
+        before = books.total()
+        if choose.random() < 0.8:
+            books.listen_for_one(receive)
+        books.listen(receive, 0.03 * choose.random())
+        if choose.random() < 0.7 and path.exists():
+            write_some_back(path, choose)
+        ext4.cut_power()
+        # It may have been refused by now: everything is, once the power is off.
+        child.kill()
+        books.listen_to_the_end(receive)
+        ext4.power_on()
+        if not path.exists():
+            assert books.total() == 0 or level == "os"
+            books = Books()
+            continue
+        rows = everything_in(path, level, kib)
+        campaign.found["events acknowledged"] += books.total() - before
+        campaign.found["lost"] += max(0, books.total() - len(rows))
+        campaign.found["torn tails"] += sum(name.endswith(".torn") for name in os.listdir(path))
+        books.judge(rows, complete=level == "disk")
+        books.forget_what_is_lost(rows)
+        if trial % A_JOURNAL == A_JOURNAL - 1:
+            assert verify(path).whole
+            shutil.rmtree(path)

@@ -1,0 +1,57 @@
+"""One writer: a second one hears who the first is, and a fork may not write."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from fault_writers import Books, Writer, everything_in, everything_on, opened, write_for_ever
+
+import tickbus as tb
+from tickbus.errors import BusForkedError, JournalLockedError
+
+
+def test_a_second_writer_is_refused_until_the_first_is_dead(tmp_path, fork, campaign):
+    """By PID while it lives or is stopped; at once and without waiting when it was killed."""
+    path, books = tmp_path / "journal", Books()
+    for trial in campaign.trials(5, 200):
+        receive, send = os.pipe()
+        child = fork(lambda: write_for_ever(path, "os", send, trial, campaign.seed))  # noqa: B023 - at once
+        os.close(send)
+        books.listen_for_one(receive)
+        for stopped in (False, True):
+            if stopped:
+                os.kill(child.pid, signal.SIGSTOP)
+            with pytest.raises(JournalLockedError, match=str(child.pid)) as refused:
+                opened(path, "os")
+            assert refused.value.pid == child.pid
+        child.kill()
+        books.listen_to_the_end(receive)
+
+        books.judge(everything_in(path))
+
+
+def test_a_fork_may_not_write_and_does_no_harm(tmp_path, fork):
+    """The child is refused, and the parent publishes on."""
+    path, books = tmp_path / "journal", Books()
+    receive, send = os.pipe()
+    bus = opened(path, "os")
+    writer = Writer(1, bus, send, sync=False)
+    writer.publish(0, 1)
+
+    def in_the_child():
+        with pytest.raises(BusForkedError):
+            bus.publish(tb.EventType.DRAWDOWN_ALERT, "BTC-USDT", 1.0)
+        with pytest.raises(BusForkedError):
+            bus.journal.sync()
+        bus.close()
+
+    assert fork(in_the_child).wait() == 0
+    writer.publish(0, 70)
+    assert len(everything_on(bus)) == 71
+    bus.close()
+    os.close(send)
+    books.listen_to_the_end(receive)
+
+    books.judge(everything_in(path))
