@@ -29,6 +29,7 @@ def crash(member: RoleSubscription) -> None:
     """What the kernel does for a member that is killed: nothing is written, and its locks are free."""
     member._closed = True
     member._subscription.close()
+    member._records.close()
     if member._cursor is not None:
         member._cursor.close()
     member._member.close()

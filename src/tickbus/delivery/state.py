@@ -204,9 +204,11 @@ class State:
             self.roles[record.role] = record.patterns
             return
         self.roles.pop(record.role, None)
-        for tracked in [one for one in self.pending.values() if record.role in one.roles]:
-            tracked.roles = tuple(role for role in tracked.roles if role != record.role)
-            self._settle(tracked)
+        for tracked in (*self.pending.values(), *self.dead.values(), *self.settled.values()):
+            if record.role in tracked.roles:
+                tracked.roles = tuple(role for role in tracked.roles if role != record.role)
+                if tracked.sequence not in self.settled:
+                    self._settle(tracked)
 
     def _note(self, tracked: Tracked, record: Record) -> None:
         """What a record adds, whatever the event's fate: in any order the same."""
