@@ -1,4 +1,4 @@
-"""A bus with a journal, delivery on it, and time that tests set."""
+"""A bus with a journal, clocks that tests move, and processes to kill."""
 
 from __future__ import annotations
 
@@ -10,30 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from delivery_desk import Time
 
 import tickbus as tb
-from tickbus.delivery import Clock, RoleSubscription
 from tickbus.journal import Journal
-
-
-class Time:
-    """Clocks that stand still until they are moved: seconds that never jump, and a wall clock that may."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self.wall = 1_800_000_000 * 10**9
-
-    def move(self, seconds: float) -> None:
-        """Let time pass on both."""
-        self.now += seconds
-        self.wall += int(seconds * 1e9)
-
-    def jump(self, seconds: float) -> None:
-        """Set the wall clock."""
-        self.wall += int(seconds * 1e9)
-
-    def clock(self) -> Clock:
-        return Clock(lambda: self.now, lambda: self.wall)
 
 
 @pytest.fixture
@@ -56,15 +36,6 @@ def kept(path: Path) -> Journal:
 def desk(kept: Journal) -> Iterator[tb.Bus]:
     with tb.Bus(journal=kept) as bus:
         yield bus
-
-
-def crash(member: RoleSubscription) -> None:
-    """What the kernel does for a member that is killed: nothing is written, and its locks are free."""
-    member._closed = True
-    member._subscription.close()
-    if member._cursor is not None:
-        member._cursor.close()
-    member._member.close()
 
 
 class Child:

@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
+from delivery_desk import crash
 
 import tickbus as tb
-from conftest import crash
 from tickbus.delivery import Delivery, NextRole, Notify, Outcome, Policy, Publish, Retry, files, wire
 from tickbus.delivery.actions import Actions
 from tickbus.delivery.loop import Loop

@@ -10,12 +10,12 @@ import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from delivery_desk import Time, crash
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import tickbus as tb
-from conftest import Time, crash
 from tickbus.delivery import Policy, Retry, files, wire
 from tickbus.delivery.loop import Loop
 from tickbus.delivery.policy import Policies

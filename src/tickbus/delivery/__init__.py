@@ -212,20 +212,20 @@ class Delivery:
             InvalidEventError: It is no event that is followed.
         """
         sequence = self._check(event_id)
+        state = self._replica.state
+        settled, dead = state.settled, state.dead
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while self._fate(sequence) not in (Fate.ACKED, Fate.DEAD):
-            left = _LOOK_S if deadline is None else deadline - time.monotonic()
-            if left <= 0:
+        while sequence not in settled and sequence not in dead:
+            left = _TURN_S if deadline is None else min(deadline - time.monotonic(), _TURN_S)
+            if left <= 0 or self._is_settled_before(sequence):
                 break
             # Whoever has the lock reads for all who wait.
-            if self._lock.acquire(timeout=min(left, _TURN_S)):
+            if self._lock.acquire(timeout=left):
                 try:
-                    if self._fate(sequence) not in (Fate.ACKED, Fate.DEAD):
-                        self._read(min(left, _TURN_S))
+                    if sequence not in settled and sequence not in dead:
+                        self._read(left)
                 finally:
                     self._lock.release()
-            if self._is_settled_before(sequence):
-                break
         return self._result(event_id)
 
     def result(self, event_id: int) -> Result:
@@ -347,7 +347,8 @@ class Delivery:
 
     def _is_settled_before(self, sequence: int) -> bool:
         """Whether it was settled so long ago that nobody remembers by whom."""
-        return self._fate(sequence) is Fate.UNKNOWN and sequence < self._replica.state.next
+        state = self._replica.state
+        return sequence < state.next and state.find(sequence) is None
 
     def _result(self, event_id: int) -> Result:
         sequence = event_id >> 2
@@ -371,13 +372,10 @@ class Delivery:
         """Take in what the log says; how many records."""
         with self._lock:
             changed = self._replica.pump(timeout_s)
+            pending, in_flight = self._replica.state.pending, self._in_flight
             for _, tracked in changed:
-                if (
-                    tracked is not None
-                    and tracked.sequence in self._in_flight
-                    and tracked.sequence not in self._replica.state.pending
-                ):
-                    self._in_flight.discard(tracked.sequence)
+                if tracked is not None and tracked.sequence not in pending:
+                    in_flight.discard(tracked.sequence)
             return len(changed)
 
     def _read_all(self) -> None:

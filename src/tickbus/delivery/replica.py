@@ -141,7 +141,7 @@ class Replica:
                     acked=dict(row["acked"]),
                     attempts=dict(row["attempts"]),
                     steps=row["steps"],
-                    steps_done=set(row["steps_done"]),
+                    steps_done=frozenset(row["steps_done"]),
                     redrives=row["redrives"],
                 )
         if beyond:

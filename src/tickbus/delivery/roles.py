@@ -38,8 +38,6 @@ __all__ = ["RoleSubscription", "cursor_of"]
 _LOOK_S = 0.2
 #: Acknowledgements after which the cursor is moved; those since are in the log as well.
 _MOVE_EVERY = 64
-#: Records read after a redelivery, at most, before it is handed out.
-_AHEAD = 64
 #: Acknowledged sequences that are remembered, to pass over what comes again.
 _REMEMBERED = 65_536
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\Z")
@@ -109,9 +107,9 @@ class RoleSubscription:
         self._owed: dict[int, None] = {}
         self._acked: dict[int, None] = {}
         self._attempts: dict[int, int] = {}
-        #: Sequences and attempts that were addressed to this member, and how much was read since.
+        #: Sequences and attempts that were addressed to this member.
         self._again: deque[tuple[int, int]] = deque()
-        self._read_since = 0
+        self._was_again = False
         #: Where the lane of acknowledgements stood when the critical lane stood there.
         self._marks: deque[tuple[int, int]] = deque()
         self._taken_over_at = 0
@@ -127,7 +125,8 @@ class RoleSubscription:
         self._member = member
         self.number = member.number
         try:
-            self._subscription = bus.subscribe(self._own, self._acks, wait=wait)
+            self._subscription = bus.subscribe(self._own, wait=wait)
+            self._records = bus.subscribe(self._own, self._acks)
             if not self._activate() and exclusive:
                 _native.Cursor(bus, self._cursor_name, list(patterns), False).close()
         except BaseException:
@@ -150,18 +149,21 @@ class RoleSubscription:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         wait = 0.0
         while True:
+            self._catch_up()
+            # In turns: neither first deliveries nor redeliveries keep the other waiting.
+            if self._again and not self._was_again:
+                taken = self._next_again()
+                if taken is not None:
+                    self._was_again = True
+                    return taken
+            self._was_again = False
             event = self._subscription.poll(wait)
             wait = 0.0
             if event is not None:
                 taken = self._taken(event)
                 if taken is not None:
                     return taken
-                self._read_since += 1
-            if self._again and (event is None or self._read_since >= _AHEAD):
-                taken = self._next_again()
-                if taken is not None:
-                    return taken
-            if event is None:
+            elif not self._again:
                 wait = _LOOK_S if deadline is None else min(deadline - time.monotonic(), _LOOK_S)
                 if wait <= 0:
                     return None
@@ -240,6 +242,7 @@ class RoleSubscription:
         if self._cursor is not None and not self._bus.closed:
             self._move()
         self._subscription.close()
+        self._records.close()
         if self._cursor is not None:
             self._cursor.close()
         self._member.close()
@@ -283,21 +286,22 @@ class RoleSubscription:
             if resume is not None:
                 normal, high, critical = resume[0]
                 start = {"normal": normal << 2, "high": high << 2 | 1, "critical": critical << 2 | 2}
-                with bus.subscribe(self._acks, self._own, start=start, lossy=True) as past:
-                    while events := past.drain():
-                        for event in events:
-                            self._remember(event)
             self._taken_over_at = _native.bus_places(bus)[2] if resume is not None else 0
-            subscription = bus.subscribe(*self._patterns, self._own, self._acks, start=start, wait=self._wait)
+            subscription = bus.subscribe(*self._patterns, self._own, start=start, wait=self._wait)
+            records = bus.subscribe(self._own, self._acks, start=start)
             if resume is None:
                 cursor.set(subscription._next())
         except BaseException:
             cursor.close()
             raise
-        # What was addressed to this member comes again: it is not acknowledged.
-        self._again.clear()
         self._subscription.close()
-        self._subscription = subscription
+        self._records.close()
+        self._subscription, self._records = subscription, records
+        # What was addressed to this member, or to one in its place before, comes again from the lane.
+        self._again.clear()
+        while events := records.drain():
+            for event in events:
+                self._remember(event)
         places = subscription._next()
         self._marks.append((places[2], places[0]))
         self._cursor = cursor
@@ -315,6 +319,16 @@ class RoleSubscription:
                 priority=Priority.CRITICAL,
             )
 
+    def _catch_up(self) -> None:
+        """Read what the log says about the role's events, so that none is handed out that is done."""
+        while events := self._records.drain():
+            for event in events:
+                self._remember(event)
+                if event.event_type == _REDELIVER:
+                    attempt, member = wire.unpack_attempt(event.value)
+                    if member == self.number:
+                        self._again.append((event.metadata, attempt))
+
     def _remember(self, event: _native.Event) -> None:
         """Take in what the log says about the role's events."""
         sequence = event.metadata
@@ -331,18 +345,8 @@ class RoleSubscription:
 
     def _taken(self, event: _native.Event) -> _native.Event | None:
         """What to hand out for an event that was read."""
-        number = event.event_type
-        if number == _ACK:
-            if event.metadata not in self._acked:
-                self._remember(event)
-            return None
-        if number == _REDELIVER:
-            self._remember(event)
-            attempt, member = wire.unpack_attempt(event.value)
-            if member == self.number:
-                # Its acknowledgement may stand behind it in the lane: that is read first.
-                self._again.append((event.metadata, attempt))
-                self._read_since = 0
+        if event.event_type == _REDELIVER:
+            # It has woken this member; the records have been, or will be, read with the others.
             return None
         if event.priority != Priority.CRITICAL:
             return None
@@ -420,7 +424,8 @@ class RoleSubscription:
         in their lane is one from before the first event that is owed was handed out.
         """
         assert self._cursor is not None, "only the active member has it"
-        normal, high, critical = self._subscription._next()
+        _, high, critical = self._subscription._next()
+        normal = self._records._next()[0]
         low = min(self._owed, default=critical)
         self._marks.append((critical, normal))
         while len(self._marks) > 1 and self._marks[1][0] <= low:

@@ -20,6 +20,8 @@ __all__ = ["Fate", "Kind", "Record", "State", "Tracked"]
 REMEMBERED = 65_536
 #: Records kept for events that have not been read yet.
 MOST_EARLY = 65_536
+#: Kinds of events for which it is remembered which roles want them.
+MOST_WANTED = 4_096
 
 
 class Kind(StrEnum):
@@ -78,7 +80,7 @@ class Tracked:
     #: Of each role, how often it was handed out again, plus one.
     attempts: dict[str, int] = field(default_factory=dict)
     steps: int = 0
-    steps_done: set[int] = field(default_factory=set)
+    steps_done: frozenset[int] = frozenset()
     redrives: int = 0
 
     def missing(self) -> tuple[str, ...]:
@@ -103,6 +105,8 @@ class State:
         self.settled: dict[int, Tracked] = {}
         #: Sequence after the last event read.
         self.next = 0
+        #: Roles that want an event, by its numbers.
+        self._wanted: dict[tuple[int, int, int], tuple[str, ...]] = {}
         self._early: dict[int, list[Record]] = {}
         self._early_count = 0
         self.repeated = 0
@@ -159,7 +163,11 @@ class State:
         if policy.required == "any":
             return True
         needed = tracked.roles if policy.required == "all" else policy.required
-        return all(role in acked for role in needed)
+        # A set of the keys would be made anew for each record.
+        for role in needed:  # noqa: SIM110
+            if role not in acked:
+                return False
+        return True
 
     def _event(self, record: Record) -> Tracked | None:
         assert record.names is not None, "an event has a type"
@@ -167,42 +175,59 @@ class State:
         if sequence < self.next:
             return self.find(sequence)
         self.next = sequence + 1
-        early = self._early.pop(sequence, [])
+        early: list[Record] = self._early.pop(sequence, []) if self._early else []
         self._early_count -= len(early)
         number, source, symbol = record.names
         if self.policies.of(number) is None:
             return None
-        roles = tuple(
-            name for name, patterns in self.roles.items() if self._matches(patterns, number, source, symbol)
-        )
+        roles = self._wanted.get(record.names)
+        if roles is None:
+            roles = self._who_wants(number, source, symbol)
+            if len(self._wanted) >= MOST_WANTED:
+                self._wanted.clear()
+            self._wanted[record.names] = roles
         tracked = Tracked(sequence, number, source, symbol, record.time, roles)
         self.pending[sequence] = tracked
         for one in early:
             self.apply(one)
         return tracked
 
+    def _who_wants(self, number: int, source: int, symbol: int) -> tuple[str, ...]:
+        return tuple(
+            name for name, patterns in self.roles.items() if self._matches(patterns, number, source, symbol)
+        )
+
     def _role(self, record: Record) -> None:
         """Register a role for the events after this record, or drop it."""
+        self._wanted.clear()
         if record.value:
             self.roles[record.role] = record.patterns
             return
         self.roles.pop(record.role, None)
-        for tracked in [one for one in self.pending.values() if record.role in one.roles]:
-            tracked.roles = tuple(role for role in tracked.roles if role != record.role)
-            self._settle(tracked)
+        for tracked in (*self.pending.values(), *self.dead.values(), *self.settled.values()):
+            if record.role in tracked.roles:
+                tracked.roles = tuple(role for role in tracked.roles if role != record.role)
+                if tracked.sequence not in self.settled:
+                    self._settle(tracked)
 
     def _note(self, tracked: Tracked, record: Record) -> None:
         """What a record adds, whatever the event's fate: in any order the same."""
-        role, value = record.role, int(record.value)
+        role = record.role
         if record.kind is Kind.ACK:
-            self.repeated += role in tracked.acked
-            tracked.acked[role] = min(record.time, tracked.acked.get(role, record.time))
-        elif record.kind is Kind.REDELIVER:
+            first = tracked.acked.get(role)
+            if first is None:
+                tracked.acked[role] = record.time
+            else:
+                self.repeated += 1
+                tracked.acked[role] = min(record.time, first)
+            return
+        value = int(record.value)
+        if record.kind is Kind.REDELIVER:
             tracked.attempts[role] = max(tracked.attempts.get(role, 1), value)
         elif record.kind is Kind.ESCALATED:
             tracked.steps = max(tracked.steps, value)
         elif record.kind is Kind.STEP_DONE:
-            tracked.steps_done.add(value)
+            tracked.steps_done |= {value}
         elif record.kind is Kind.REDRIVEN:
             tracked.redrives = max(tracked.redrives, value)
 

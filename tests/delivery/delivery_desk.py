@@ -1,0 +1,35 @@
+"""Time that tests move, and members that die."""
+
+from __future__ import annotations
+
+from tickbus.delivery import Clock, RoleSubscription
+
+
+class Time:
+    """Clocks that stand still until they are moved: seconds that never jump, and a wall clock that may."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.wall = 1_800_000_000 * 10**9
+
+    def move(self, seconds: float) -> None:
+        """Let time pass on both."""
+        self.now += seconds
+        self.wall += int(seconds * 1e9)
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock."""
+        self.wall += int(seconds * 1e9)
+
+    def clock(self) -> Clock:
+        return Clock(lambda: self.now, lambda: self.wall)
+
+
+def crash(member: RoleSubscription) -> None:
+    """What the kernel does for a member that is killed: nothing is written, and its locks are free."""
+    member._closed = True
+    member._subscription.close()
+    member._records.close()
+    if member._cursor is not None:
+        member._cursor.close()
+    member._member.close()
