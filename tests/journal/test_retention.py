@@ -116,6 +116,21 @@ class TestRetention:
         first = ids.index(events[0][0])
         assert numbered(ids[first:], first) == events
 
+    def test_waits_for_a_durable_subscription_and_says_so(self, path):
+        """What it has not acknowledged stays; once it has, it goes."""
+        with tb.Bus(journal=kept(path, keep=0.0), **SMALL) as bus:
+            desk = bus.subscribe(">", durable="desk", ack="manual")
+            ids = publish(bus, 20_000)
+            until_sealed(bus)
+            until(lambda: bus.stats()["journal"]["held"] == segments(bus)["sealed"] - 1)
+            assert 0 == bus.stats()["journal"]["removed"]
+            assert numbered(ids) == read_all(desk)
+            assert 0 == missed(desk)
+
+            desk.ack()
+            until(lambda: segments(bus)["sealed"] == 1)
+            assert 0 == bus.stats()["journal"]["held"]
+
     @pytest.mark.parametrize(
         "options",
         [{"keep": -1}, {"keep": "1d"}, {"keep_bytes": -1}, {"keep_bytes": 0.5}, {"pack_after": -0.1}],
