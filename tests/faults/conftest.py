@@ -9,6 +9,7 @@ tried is printed at the end. ``./dev faults`` sets both.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -17,6 +18,8 @@ from fault_writers import Child
 
 #: A line for each campaign that was run.
 _told: list[str] = []
+#: When the first of them began.
+_begun: list[float] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,8 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
     """The trials of one test."""
-    campaigns = [item for item in request.session.items if "campaign" in getattr(item, "fixturenames", ())]
-    campaign = Campaign.from_environment(request.node.name, os.environ, len(campaigns))
+    _begun.append(time.monotonic())
+    campaigns = sum("campaign" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    # What one leaves of its share is for those after it.
+    to_come, spent = campaigns - len(_begun) + 1, _begun[-1] - _begun[0]
+    campaign = Campaign.from_environment(request.node.name, os.environ, spent, to_come)
     yield campaign
     _told.append(str(campaign))
 

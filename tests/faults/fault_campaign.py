@@ -28,11 +28,14 @@ class Campaign:
     begun: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def from_environment(cls, name: str, environment: Mapping[str, str], campaigns: int) -> Campaign:
+    def from_environment(
+        cls, name: str, environment: Mapping[str, str], spent: float, to_come: int
+    ) -> Campaign:
+        """The one that is next, of *to_come*, when so many seconds of the budget are spent."""
         budget, seed = environment.get("TICKBUS_FAULTS", ""), environment.get("TICKBUS_FAULTS_SEED", "0")
         if budget in ("", "all"):
             return cls(name, int(seed), everything=budget == "all")
-        return cls(name, int(seed), seconds=float(budget) / campaigns)
+        return cls(name, int(seed), seconds=max(0.0, (float(budget) - spent) / to_come))
 
     @property
     def random(self) -> random.Random:

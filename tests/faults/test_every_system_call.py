@@ -38,3 +38,4 @@ def test_killed_at_each_system_call(name, tmp_path, campaign):
         except AssertionError as error:
             last = ", ".join(map(str, traced.calls[-5:]))
             raise AssertionError(f"killed at call {number}, the last of: {last}: {error}") from error
+    assert campaign.found["killed"] > 0

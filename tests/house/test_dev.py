@@ -203,6 +203,7 @@ class TestFaults:
         assert (core.env["TICKBUS_SEEDS"], core.env["TICKBUS_FIRST_SEED"]) == ("140000", "3000000")
         assert float(python.env["TICKBUS_FAULTS"]) == pytest.approx(400)
         assert python.env["TICKBUS_FAULTS_SEED"] == "3"
+        assert min(core.limit_s, python.limit_s) > 600, "nobody ends it before"
 
 
 class TestSteps:

@@ -99,12 +99,13 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)
     action: Callable[[], None] | None = None
     needs: str | None = None  # name of the step without which this one means nothing
+    limit_s: float = STEP_LIMIT_S
 
     def perform(self) -> None:
         if self.action is not None:
             self.action()
         else:
-            run(self.command, env=self.env)
+            run(self.command, env=self.env, limit_s=self.limit_s)
 
 
 @dataclass(frozen=True)
