@@ -122,6 +122,14 @@ class TestReceipts:
 
         assert asyncio.run(run()).outcome is Outcome.ACKED
 
+    def test_come_from_the_bus_as_well(self, desk, delivery):
+        delivery.subscribe("risk.>", role="oms")
+        receipt = desk.publish_critical(RISK, "BTC-USDT", 0.2, source="desk", metadata=7)
+        assert desk.wait_ack(receipt.event_id, 0).missing == ("oms",)
+        delivery.close()
+        with pytest.raises(JournalError, match="Delivery"):
+            desk.publish_critical(RISK, "BTC-USDT", 0.2)
+
     def test_answer_many_threads(self, delivery):
         oms = delivery.subscribe("risk.>", role="oms")
         results = []
