@@ -23,8 +23,9 @@ from typing import Any, Literal, Self, TypeVar, overload
 from tickbus import _native
 from tickbus import durable as _durable
 from tickbus.durable import Ack, CursorLevel, DurableSubscription
-from tickbus.errors import StartError
+from tickbus.errors import JournalError, StartError
 from tickbus.journal import Journal
+from tickbus.receipts import Deliverer, Receipt, Result
 from tickbus.subscription import Subscription
 
 __all__ = ["Bus", "Wait"]
@@ -97,6 +98,7 @@ class Bus(_native.Bus):
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
         self._options = options
         self._handlers: list[_native.HandlerHandle] = []
+        self._deliverer: Deliverer | None = None
         _open.add(self)
 
     @overload
@@ -167,6 +169,55 @@ class Bus(_native.Bus):
             )
         self._subscriptions.add(subscription)
         return subscription
+
+    def publish_critical(
+        self,
+        event_type: int,
+        symbol: str | int,
+        value: float,
+        *,
+        metadata: int | None = None,
+        source: str | int | None = None,
+        timestamp: int | None = None,
+        payload: bytes | None = None,
+        timeout_s: float = 1.0,
+    ) -> Receipt:
+        """
+        Publish an event that ``tickbus.delivery`` follows until it is acknowledged.
+
+        Returns when it is persisted; the receipt says, or waits for, what became of it. Needs a
+        ``Delivery(bus)``, whose method of this name has the details.
+
+        Raises:
+            JournalError: No delivery has been opened on this bus object.
+        """
+        return self._followed_by().publish_critical(
+            event_type,
+            symbol,
+            value,
+            metadata=metadata,
+            source=source,
+            timestamp=timestamp,
+            payload=payload,
+            timeout_s=timeout_s,
+        )
+
+    def wait_ack(self, event_id: int, timeout_s: float | None = None) -> Result:
+        """
+        Wait for the outcome of a critical event, whoever published it, in this run or an earlier one.
+
+        Raises:
+            JournalError: No delivery has been opened on this bus object.
+            InvalidEventError: It is no event that is followed.
+        """
+        return self._followed_by().wait_ack(event_id, timeout_s)
+
+    def _followed_by(self) -> Deliverer:
+        if self._deliverer is None:
+            raise JournalError(
+                "nobody follows this bus's critical events: open tickbus.delivery.Delivery(bus)"
+            )
+        return self._deliverer
 
     def on(self, *patterns: str) -> Callable[[_Handler], _Handler]:
         """

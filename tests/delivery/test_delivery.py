@@ -10,6 +10,7 @@ import pytest
 from delivery_desk import crash
 
 import tickbus as tb
+from tickbus import journal as journals
 from tickbus.delivery import Delivery, NextRole, Notify, Outcome, Policy, Publish, Retry, files, wire
 from tickbus.delivery.actions import Actions
 from tickbus.delivery.loop import Loop
@@ -121,6 +122,14 @@ class TestReceipts:
             return result
 
         assert asyncio.run(run()).outcome is Outcome.ACKED
+
+    def test_come_from_the_bus_as_well(self, desk, delivery):
+        delivery.subscribe("risk.>", role="oms")
+        receipt = desk.publish_critical(RISK, "BTC-USDT", 0.2, source="desk", metadata=7)
+        assert desk.wait_ack(receipt.event_id, 0).missing == ("oms",)
+        delivery.close()
+        with pytest.raises(JournalError, match="Delivery"):
+            desk.publish_critical(RISK, "BTC-USDT", 0.2)
 
     def test_answer_many_threads(self, delivery):
         oms = delivery.subscribe("risk.>", role="oms")
@@ -455,6 +464,26 @@ class TestDeadLetters:
         receipt = delivery.publish_critical(RISK, "BTC-USDT", 0.2)
         with pytest.raises(UnknownNameError):
             delivery.redrive(receipt.event_id)
+
+
+class TestClosing:
+    def test_in_any_order_leaves_nothing_behind(self, kept):
+        """A desk that closes its bus first, or nothing at all, is not punished for it."""
+        for first in ("bus", "delivery", "member"):
+            bus = tb.Bus(journal=kept)
+            delivery = Delivery(bus)
+            member = delivery.subscribe("risk.>", role="oms")
+            for one in sorted((bus, delivery, member), key=lambda one: first not in repr(type(one)).lower()):
+                one.close()
+            assert member.closed
+            delivery.close()
+            member.close()
+        assert [cursor.holder for cursor in journals.cursors(kept.path)] == [None, None]
+
+    def test_a_member_that_is_closed_stops_its_loop(self, delivery):
+        oms = delivery.subscribe("risk.>", role="oms")
+        oms.close()
+        assert list(oms) == []
 
 
 class TestInFlight:

@@ -2,7 +2,7 @@
 Guaranteed delivery: critical events are followed until they are acknowledged.
 
     with Bus("desk", journal="desk.journal") as bus, Delivery(bus) as delivery:
-        receipt = delivery.publish_critical(EventType.DRAWDOWN_ALERT, "BTC-USDT", 0.2)
+        receipt = bus.publish_critical(EventType.DRAWDOWN_ALERT, "BTC-USDT", 0.2)
         if not receipt.wait(5.0):
             ...
 
@@ -22,7 +22,6 @@ from tickbus import journal
 from tickbus.delivery import files, wire
 from tickbus.delivery.loop import Clock, Loop, event_at
 from tickbus.delivery.policy import Action, Escalation, NextRole, Notify, Policies, Policy, Publish, Retry
-from tickbus.delivery.receipts import DeadLetter, Outcome, Receipt, Result
 from tickbus.delivery.replica import Replica
 from tickbus.delivery.roles import RoleSubscription, cursor_of
 from tickbus.delivery.state import Fate, Kind, Tracked
@@ -35,6 +34,7 @@ from tickbus.errors import (
     JournalError,
     UnknownNameError,
 )
+from tickbus.receipts import DeadLetter, Outcome, Receipt, Result
 from tickbus.taxonomy import Priority
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class Delivery:
         self._clock = clock
         self._running: Loop | None = None
         self._thread: threading.Thread | None = None
+        # The last one made answers for the bus.
+        bus._deliverer = self
         if loop:
             self._thread = threading.Thread(target=self._run, name="tickbus-delivery", daemon=True)
             self._thread.start()
@@ -218,6 +220,8 @@ class Delivery:
         while sequence not in settled and sequence not in dead:
             left = _TURN_S if deadline is None else min(deadline - time.monotonic(), _TURN_S)
             if left <= 0 or self._is_settled_before(sequence):
+                # Whatever the time allowed, what the log says by now counts.
+                self._read_all()
                 break
             # Whoever has the lock reads for all who wait.
             if self._lock.acquire(timeout=left):
@@ -316,6 +320,8 @@ class Delivery:
             self._thread.join()
             self._thread = None
         self._replica.close()
+        if self._bus._deliverer is self:
+            self._bus._deliverer = None
 
     def __enter__(self) -> Self:
         return self

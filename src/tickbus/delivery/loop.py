@@ -94,9 +94,11 @@ class Loop:
         if self._actions.busy:
             wait = min(wait, 0.01)
         changed = self._replica.pump(wait)
+        # The wall clock first: an event is then taken for younger than it is, and never escalated early.
+        wall = self._clock.wall()
         now = self._clock.monotonic()
         for record, tracked in changed:
-            self._follow(record, tracked, now)
+            self._follow(record, tracked, now, wall)
         if len(changed) < BURST:
             # It came to the end of the lanes after this look began: what comes now is younger.
             self._looked = before
@@ -137,7 +139,7 @@ class Loop:
         )
         while replica.pump() or replica.read() <= number >> 2:
             pass
-        now, wall = self._clock.monotonic(), self._clock.wall()
+        wall, now = self._clock.wall(), self._clock.monotonic()
         self._looked, self._saved, self._changed = now, now - _SNAPSHOT_S, 1
         for tracked in list(replica.state.pending.values()):
             policy = self._policies.of(tracked.event_type)
@@ -150,7 +152,7 @@ class Loop:
                 if step not in tracked.steps_done:
                     self._carry_out(tracked, step)
 
-    def _follow(self, record: Record, tracked: Tracked | None, now: float) -> None:
+    def _follow(self, record: Record, tracked: Tracked | None, now: float, wall: int) -> None:
         """Set the timers that a record asks for."""
         if tracked is None:
             if record.kind is Kind.ROLE:
@@ -164,7 +166,7 @@ class Loop:
         if sequence not in self._replica.state.pending:
             self._schedule.end(sequence)
         elif record.kind is Kind.EVENT:
-            age = min(max((self._clock.wall() - tracked.time) / 1e9, 0.0), now - self._looked)
+            age = min(max((wall - tracked.time) / 1e9, 0.0), now - self._looked)
             self._schedule.begin(tracked, now, age, at_once=False)
         elif record.kind is Kind.NAK:
             self._schedule.refused(tracked, record.role, now, record.value)

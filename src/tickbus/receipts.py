@@ -1,4 +1,8 @@
-"""What a publisher hears of its critical events."""
+"""
+What a publisher hears of its critical events.
+
+The bus knows receipts, and delivery (a part of its own) makes them: it tells the bus who it is.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-__all__ = ["DeadLetter", "Outcome", "Receipt", "Result"]
+__all__ = ["DeadLetter", "Deliverer", "Outcome", "Receipt", "Result"]
 
 #: Between two looks of an event loop at a receipt.
 _NAP_S = 0.001
@@ -67,9 +71,21 @@ class DeadLetter:
     redrives: int
 
 
-class _Asked(Protocol):
-    """Who knows what became of events."""
+class Deliverer(Protocol):
+    """Who follows critical events of a bus: ``tickbus.delivery.Delivery``."""
 
+    def publish_critical(
+        self,
+        event_type: int,
+        symbol: str | int,
+        value: float,
+        *,
+        metadata: int | None = None,
+        source: str | int | None = None,
+        timestamp: int | None = None,
+        payload: bytes | None = None,
+        timeout_s: float = 1.0,
+    ) -> Receipt: ...
     def wait_ack(self, event_id: int, timeout_s: float | None = None) -> Result: ...
     def result(self, event_id: int) -> Result: ...
 
@@ -79,7 +95,7 @@ class Receipt:
 
     __slots__ = ("_asked", "event_id")
 
-    def __init__(self, event_id: int, asked: _Asked) -> None:
+    def __init__(self, event_id: int, asked: Deliverer) -> None:
         self.event_id = event_id
         self._asked = asked
 
