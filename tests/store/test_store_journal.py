@@ -17,7 +17,7 @@ from store_logs import MIDNIGHT, NAMES, logs, rows
 
 import tickbus as tb
 from tickbus.errors import CorruptJournalError, JournalError, MissingSegmentError, QueryError, StoreError
-from tickbus.journal import Journal
+from tickbus.journal import Journal, compact_old
 from tickbus.store import JournalSource, MemorySource, ReplayBus, Store, replay
 
 times = st.none() | st.integers(MIDNIGHT - 15, MIDNIGHT + 25)
@@ -535,3 +535,51 @@ class TestMemory:
 
         run("write")
         assert int(run("read")) < 100_000  # KB
+
+
+class TestMapped:
+    """A sealed segment is contiguous for each lane, so NumPy maps it."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        """Four parts or more: the oldest packed, the newest log, sealed between."""
+        folder = tmp_path / "journal"
+        with tb.Bus(journal=keep(folder, 1 / 64)) as bus:
+            for number in range(3_000):
+                bus.publish(tb.EventType.PRICE_UPDATE, "BTC-USDT", float(number))
+            bus.journal.sync(disk=False)
+            sealed(folder)
+        return folder
+
+    def test_has_the_events_of_the_lane(self, folder):
+        source = JournalSource(folder)
+        mapped = [source.mapped(part, "high") for part in source.parts() if part["form"] == "sealed"]
+        values = np.concatenate(mapped)["value"].tolist()
+
+        assert all(isinstance(events, np.memmap) and not events.flags.writeable for events in mapped)
+        assert values == [float(number) for number in range(len(values))]
+        assert len(values) > 1_000
+
+    def test_a_lane_without_events_is_empty(self, folder):
+        source = JournalSource(folder)
+
+        assert len(source.mapped(source.parts()[0], "normal")) == 0
+
+    def test_stays_whole_when_the_segment_is_packed(self, folder):
+        """The part that was asked for has gone; a mapping made before has not."""
+        source = JournalSource(folder)
+        part = source.parts()[0]
+        before = source.mapped(part, "high")
+        compact_old(folder, 0)
+
+        assert before["value"].tolist() == [float(number) for number in range(len(before))]
+        with pytest.raises(QueryError, match="has gone"):
+            source.mapped(part, "high")
+        with pytest.raises(QueryError, match="only sealed segments"):
+            source.mapped(source.parts()[0], "high")
+
+    def test_of_no_lane(self, folder):
+        source = JournalSource(folder)
+
+        with pytest.raises(QueryError, match="'low' is none of"):
+            source.mapped(source.parts()[0], "low")

@@ -151,6 +151,7 @@ impl JournalArchive {
                 said.set_item("events", span.count)?;
                 said.set_item("least_ns", (span.count > 0).then_some(span.least))?;
                 said.set_item("greatest_ns", (span.count > 0).then_some(span.greatest))?;
+                said.set_item("offset", part.offsets.map(|offsets| offsets[lane as usize]))?;
                 lanes.set_item(lane.name(), said)?;
             }
             fields.set_item("lanes", lanes)?;

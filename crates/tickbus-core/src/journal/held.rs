@@ -76,6 +76,8 @@ pub struct Held {
     pub form: PartForm,
     pub path: PathBuf,
     spans: [Span; 3],
+    /// Of a sealed part, each lane's first byte in the file.
+    pub offsets: Option<[u64; 3]>,
     pub(super) hot: Option<Arc<Hot>>,
     files: Arc<Files>,
 }
@@ -89,6 +91,8 @@ impl Held {
             form,
             path: opened.path().to_path_buf(),
             spans: PRIORITIES.map(|lane| segment.span(lane)),
+            offsets: (form == PartForm::Sealed)
+                .then(|| PRIORITIES.map(|lane| opened.layout().lanes[lane as usize].offset)),
             hot: None,
             files: Arc::clone(files),
         }
@@ -101,6 +105,7 @@ impl Held {
             form: PartForm::Log,
             path: files.path.join(PartForm::Log.file(identity.first_position)),
             spans: PRIORITIES.map(|lane| hot.span(lane)),
+            offsets: None,
             hot: Some(Arc::clone(hot)),
             files: Arc::clone(files),
         }
