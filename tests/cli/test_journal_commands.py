@@ -36,7 +36,7 @@ def journal(tmp_path):
     path = tmp_path / "journal"
     for run in range(2):
         with tb.Bus(journal=Journal(path, segment_mib=1), source="desk") as bus:
-            bus.register_type(202, "kill_switch", value="level")
+            bus.register_type(200, "kill_switch", value="level")
             for number in range(10):
                 symbol = "ETH-USDT" if number % 5 == 0 else "BTC-USDT"
                 bus.publish(
@@ -46,7 +46,7 @@ def journal(tmp_path):
                     metadata=tb.pack_quantity(-1.5),
                     timestamp=10**18 + 1000 * run + number,
                 )
-            bus.publish(202, "BTC-USDT", 2.0, payload=b"by hand", timestamp=10**18 + 1000 * run + 500)
+            bus.publish(200, "BTC-USDT", 2.0, payload=b"by hand", timestamp=10**18 + 1000 * run + 500)
     return path
 
 

@@ -239,6 +239,46 @@ class TestSteps:
             ["third", "skipped"],
         ]
 
+    def test_a_step_beside_another_runs_meanwhile_and_is_told_of_in_its_turn(self, tmp_path, capfd):
+        """Each waits for the other here, so neither would end alone."""
+        one, other = tmp_path / "one", tmp_path / "other"
+
+        def meet(mine: Path, theirs: Path, word: str) -> list[str]:
+            wait = f"touch {mine}; until [ -e {theirs} ]; do sleep 0.01; done; echo {word}"
+            return ["sh", "-c", wait]
+
+        status = run_all(
+            [
+                Step("long", meet(one, other, "first"), limit_s=30),
+                Step("between", ["sh", "-c", "echo second"]),
+                Step("companion", meet(other, one, "third"), limit_s=30, beside="long"),
+                Step("broken", ["false"], beside="long"),
+            ]
+        )
+
+        printed = capfd.readouterr()
+        assert printed.out.split() == ["first", "second", "third"]
+        assert status == 1
+        assert "broken     FAILED" in printed.err
+
+    def test_an_interrupt_ends_what_runs_beside(self, tmp_path):
+        started = tmp_path / "child"
+
+        def interrupt() -> None:
+            while not started.exists() or not started.read_text().strip():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run_all(
+                [
+                    Step("ours", action=interrupt),
+                    Step("theirs", ["sh", "-c", f"echo $$ > {started}; sleep 600"], beside="ours"),
+                ]
+            )
+
+        assert ended_within(10.0, pid=started.read_text().strip())
+
     def test_colours_only_a_terminal_that_has_them(self, monkeypatch):
         """No escape codes in a pipe, a file or a dumb terminal."""
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)

@@ -53,7 +53,7 @@ def parse_budget(text: str) -> float | None:
 
 def in_rust(*, seeds: int = SEEDS, first_seed: int = 0, only: str = "", shown: bool = False) -> Step:
     """Every bit, every byte, and *seeds* lives on a simulated disk."""
-    command = ["cargo", "test", "--release", "--package", "tickbus-core", "--test", "journal", "--", only]
+    command = ["cargo", "test", "--package", "tickbus-core", "--test", "journal", "--", only]
     env = {"TICKBUS_EVERY_CASE": "1", "TICKBUS_SEEDS": str(seeds), "TICKBUS_FIRST_SEED": str(first_seed)}
     return Step("faults, core", [*filter(None, command), *(["--nocapture"] if shown else [])], env)
 

@@ -8,13 +8,16 @@ ended, how long it took and, for a failure, the command to repeat.
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from dev.machine import ROOT, SetupError, environment
 
@@ -32,8 +35,16 @@ def say(message: str) -> None:
     print(f"{arrow} {message}", file=sys.stderr, flush=True)
 
 
+#: What was started and has not ended: whoever gives up ends it.
+_running: set[subprocess.Popen[bytes]] = set()
+
+
 def run(
-    command: Sequence[str], *, env: Mapping[str, str] | None = None, limit_s: float = STEP_LIMIT_S
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    limit_s: float = STEP_LIMIT_S,
+    output: IO[bytes] | None = None,
 ) -> None:
     """
     Run *command* in the checkout.
@@ -41,15 +52,19 @@ def run(
     Args:
         env: Variables on top of :func:`dev.machine.environment`.
         limit_s: Seconds after which it is killed.
+        output: Where it writes to; None: to our own output.
     Raises:
         SetupError: It failed; the message is the command and its exit status.
     """
     full_env = {**environment(), **(env or {})}
     try:
         # A group of its own is what `killpg` needs to reach a test's children too.
-        process = subprocess.Popen(command, cwd=ROOT, env=full_env, process_group=0)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=full_env, process_group=0, stdout=output, stderr=output
+        )
     except FileNotFoundError as error:
         raise SetupError(f"cannot run {command[0]}: {error.strerror}") from error
+    _running.add(process)
     try:
         status = process.wait(limit_s)
     except subprocess.TimeoutExpired:
@@ -58,6 +73,8 @@ def run(
     except BaseException:
         _end(process)
         raise
+    finally:
+        _running.discard(process)
     if status != 0:
         how = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         raise SetupError(f"{how}: {spell(command, env)}")
@@ -99,13 +116,14 @@ class Step:
     env: Mapping[str, str] = field(default_factory=dict)
     action: Callable[[], None] | None = None
     needs: str | None = None  # name of the step without which this one means nothing
+    beside: str | None = None  # name of the step during which this command runs already
     limit_s: float = STEP_LIMIT_S
 
-    def perform(self) -> None:
+    def perform(self, output: IO[bytes] | None = None) -> None:
         if self.action is not None:
             self.action()
         else:
-            run(self.command, env=self.env, limit_s=self.limit_s)
+            run(self.command, env=self.env, limit_s=self.limit_s, output=output)
 
 
 @dataclass(frozen=True)
@@ -118,24 +136,58 @@ class Outcome:
     reason: str = ""
 
 
+class _Beside:
+    """Commands that run one after the other while another step does; told of when their turn comes."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._files = {step.name: tempfile.TemporaryFile() for step in steps}  # noqa: SIM115
+        self._ends = {step.name: self._pool.submit(_timed, step, self._files[step.name]) for step in steps}
+
+    def stop(self) -> None:
+        """End what runs, and begin no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(_running):
+            _end(process)
+
+    def outcome(self, step: Step) -> Outcome:
+        """What it printed, and how it ended."""
+        outcome = self._ends[step.name].result()
+        with self._files[step.name] as printed:
+            printed.seek(0)
+            sys.stdout.flush()
+            shutil.copyfileobj(printed, sys.stdout.buffer)
+            sys.stdout.flush()
+        return outcome
+
+
 def run_all(steps: Sequence[Step]) -> int:
     """Run *steps*, print the summary, and return the exit status of the whole."""
     outcomes: dict[str, Outcome] = {}
-    for number, step in enumerate(steps, 1):
-        if step.needs is not None and step.needs in outcomes and outcomes[step.needs].result != "ok":
-            outcomes[step.name] = Outcome(step, "skipped", reason=f"needs {step.needs}")
-            continue
-        shown = f": {spell(step.command, step.env)}" if step.command else ""
-        say(f"[{number}/{len(steps)}] {step.name}{shown}")
-        outcomes[step.name] = _timed(step)
+    beside: dict[str, _Beside] = {}
+    try:
+        for number, step in enumerate(steps, 1):
+            if step.needs is not None and step.needs in outcomes and outcomes[step.needs].result != "ok":
+                outcomes[step.name] = Outcome(step, "skipped", reason=f"needs {step.needs}")
+                continue
+            shown = f": {spell(step.command, step.env)}" if step.command else ""
+            say(f"[{number}/{len(steps)}] {step.name}{shown}")
+            if companions := [other for other in steps if other.beside == step.name]:
+                beside |= dict.fromkeys([other.name for other in companions], _Beside(companions))
+            companion = beside.get(step.name)
+            outcomes[step.name] = companion.outcome(step) if companion else _timed(step)
+    except BaseException:
+        for companion in set(beside.values()):
+            companion.stop()
+        raise
     _sum_up(list(outcomes.values()))
     return 0 if all(outcome.result == "ok" for outcome in outcomes.values()) else 1
 
 
-def _timed(step: Step) -> Outcome:
+def _timed(step: Step, output: IO[bytes] | None = None) -> Outcome:
     start = time.monotonic()
     try:
-        step.perform()
+        step.perform(output)
     except SetupError as error:
         say(f"{step.name} failed: {error}")
         return Outcome(step, "FAILED", time.monotonic() - start, str(error))
