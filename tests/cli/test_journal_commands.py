@@ -426,3 +426,13 @@ class TestDoctor:
         stale = [name for check in real for name in check.figures.get("stale", [])]
         assert f"tickbus.{named_bus.name}" not in stale
         assert Path(f"/dev/shm/tickbus.{named_bus.name}").exists()
+
+
+def test_a_full_disk_below_the_output_is_one_line(journal):
+    """And no traceback, also not when Python flushes at its end."""
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "tickbus", "inspect", str(journal), "--json"]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == ["tickbus: [Errno 28] No space left on device"]

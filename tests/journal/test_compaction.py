@@ -172,3 +172,9 @@ class TestCommand:
             cli.main(["compact", str(tmp_path), f"--older-than={age}"])
         assert 2 == refused.value.code
         assert age in capsys.readouterr().err
+
+
+def test_the_command_refuses_what_is_no_journal(tmp_path, capsys):
+    """A wrong path in a cron job is noticed."""
+    assert cli.main(["compact", str(tmp_path), "--older-than", "0s"]) == 1
+    assert "is no journal" in capsys.readouterr().err

@@ -81,6 +81,8 @@ def unclosed(tmp_path_factory):
         for number in range(100):
             bus.publish(MARKET, "BTC-USDT", float(number))
         bus.journal.sync(disk=False)
+        while len(segments(path)) < 2:  # The next one is made and renamed meanwhile.
+            time.sleep(0.001)
         shutil.copytree(path, copy := path.with_name("killed"))
     return copy
 
@@ -515,6 +517,30 @@ class TestSalvage:
         with pytest.raises(JournalError, match="there"):
             salvage(path, tmp_path / "there")
         assert list((tmp_path / "there").iterdir()) == []
+
+
+class TestOneSegment:
+    """A young journal: there is nothing before its only segment that could vouch for the header."""
+
+    @pytest.mark.parametrize("offset", [10, 24, 40, 64, 76, 100, 2000, 4092])
+    def test_whose_header_is_damaged_is_salvaged_by_its_first_batch(self, unclosed, tmp_path, offset):
+        path = shutil.copytree(unclosed, tmp_path / "journal")
+        flip(segments(path)[0], offset)
+
+        saved = salvage(path, tmp_path / "saved")
+
+        assert not saved.report.whole
+        assert saved.events["high"] == 100
+
+    def test_without_its_salt_is_lost_and_the_number_is_not_made_up(self, unclosed, tmp_path, capsys):
+        """Every checksum is over the salt."""
+        path = shutil.copytree(unclosed, tmp_path / "journal")
+        flip(segments(path)[0], 72)
+
+        code, printed = run(capsys, path, "--salvage", tmp_path / "saved")
+
+        assert code == 1
+        assert "lost: an unknown number, in 3 ranges" in printed
 
 
 class TestProgress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -583,3 +584,44 @@ class TestMapped:
 
         with pytest.raises(QueryError, match="'low' is none of"):
             source.mapped(source.parts()[0], "low")
+
+
+class TestCutFiles:
+    """A log segment has its full length from its first day."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        """One log segment with 20,000 events, as a killed writer leaves it."""
+        folder = tmp_path / "journal"
+        with tb.Bus(journal=keep(folder)) as bus:
+            bus.publish_batch(trades(0, 20_000))
+            bus.journal.sync(disk=False)
+            while len(list(folder.glob("*.log"))) < 2:  # The next one is made and renamed meanwhile.
+                time.sleep(0.001)
+            shutil.copytree(folder, copy := tmp_path / "killed")
+        return copy
+
+    @pytest.mark.parametrize("length", [100_000, 400_000, 600_000, 1_000_000])
+    def test_are_an_error_and_told_by_a_salvage(self, folder, length):
+        """However much of it is left: the last length is behind all events."""
+        os.truncate(folder / "00000000000000000000.log", length)
+
+        with pytest.raises(CorruptJournalError, match="shorter than it was"):
+            Store(folder).query().count()
+        store = Store(folder, salvage=True)
+        found = store.query().count()
+
+        assert found == 20_000 if length == 1_000_000 else found < 20_000
+        assert any("shorter than it was" in str(left) for left in store.left_out)
+
+    @pytest.mark.timeout(30)
+    @pytest.mark.parametrize("name", ["00000000000000000000.log", "00000000009999999999.log"])
+    def test_a_pipe_in_the_place_of_one_hangs_nobody(self, folder, name):
+        """Neither who asks nor who opens."""
+        (folder / name).unlink(missing_ok=True)
+        os.mkfifo(folder / name)
+
+        with pytest.raises((JournalError, StoreError, OSError), match=r"no regular file"):
+            Store(folder).query().count()
+        with pytest.raises((JournalError, OSError), match=r"no regular file"):
+            tb.Bus(journal=keep(folder))

@@ -163,6 +163,7 @@ class _Beside:
 
 def run_all(steps: Sequence[Step]) -> int:
     """Run *steps*, print the summary, and return the exit status of the whole."""
+    begun = time.monotonic()
     outcomes: dict[str, Outcome] = {}
     beside: dict[str, _Beside] = {}
     try:
@@ -180,7 +181,7 @@ def run_all(steps: Sequence[Step]) -> int:
         for companion in set(beside.values()):
             companion.stop()
         raise
-    _sum_up(list(outcomes.values()))
+    _sum_up(list(outcomes.values()), time.monotonic() - begun)
     return 0 if all(outcome.result == "ok" for outcome in outcomes.values()) else 1
 
 
@@ -194,7 +195,7 @@ def _timed(step: Step, output: IO[bytes] | None = None) -> Outcome:
     return Outcome(step, "ok", time.monotonic() - start)
 
 
-def _sum_up(outcomes: Sequence[Outcome]) -> None:
+def _sum_up(outcomes: Sequence[Outcome], total_s: float) -> None:
     width = max(len(outcome.step.name) for outcome in outcomes)
     sys.stdout.flush()
     say("summary")
@@ -202,7 +203,6 @@ def _sum_up(outcomes: Sequence[Outcome]) -> None:
         line = f"    {outcome.step.name:<{width}}  {outcome.result:<7}  {outcome.seconds:6.1f} s"
         print(f"{line}  {outcome.reason}".rstrip(), file=sys.stderr, flush=True)
     failed = sum(outcome.result == "FAILED" for outcome in outcomes)
-    total_s = sum(outcome.seconds for outcome in outcomes)
     say(f"{f'{failed} failed' if failed else 'all passed'} in {total_s:.0f} s")
 
 

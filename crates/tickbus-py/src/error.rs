@@ -174,7 +174,10 @@ pub fn unpersisted(py: Python<'_>, bus: &Bus, why: Unpersisted, event_id: u64) -
         ),
         Unpersisted::Late { pid: Some(pid) } => (
             "JournalLateError",
-            format!("process {pid} keeps the journal and has not persisted the event in time"),
+            format!(
+                "process {pid}, which keeps the journal, has not persisted the event in time; if it is \
+                 dead or stopped, start the journal again"
+            ),
             pid,
         ),
         Unpersisted::Late { pid: None } => (

@@ -75,7 +75,7 @@ fn list_of<'py>(py: Python<'py>, errors: &[SegmentError]) -> PyResult<Bound<'py,
 /// Whether a directory has a part of a journal.
 #[pyfunction]
 pub fn is_journal(py: Python<'_>, path: PathBuf) -> bool {
-    py.detach(|| archive::is_journal(&path)).unwrap_or(false)
+    py.detach(|| archive::is_journal(&path))
 }
 
 /// A journal's directory; see ``tickbus.store.JournalSource``. Reads, and changes nothing. Threads may

@@ -58,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TickbusError as error:
         print(f"tickbus: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # Whoever read our output has gone, as with `| head`. Python would complain at exit.
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            # A full disk below our output, a file that may not be read. Python flushes again at exit.
+            print(f"tickbus: {error}", file=sys.stderr)
+        # Or whoever read our output has gone, as with `| head`. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

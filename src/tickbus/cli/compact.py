@@ -18,6 +18,8 @@ import re
 import sys
 from datetime import timedelta
 
+from tickbus._native import is_journal
+from tickbus.errors import JournalError
 from tickbus.journal import Compaction, compact_old
 
 HELP = "pack the older part of a journal"
@@ -56,6 +58,8 @@ def age(text: str) -> timedelta:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
+    if not is_journal(args.path):
+        raise JournalError(f"{args.path} is no journal: no file there is called as a segment")
     shown = not args.json and sys.stderr.isatty()
     done = compact_old(args.path, args.older_than, _show if shown else None)
     if shown:

@@ -123,9 +123,12 @@ def _salvaged(saved: Salvaged) -> str:
     lines = ["", f"salvaged to {saved.path}: events: {events}; {saved.records:,} other records"]
     if saved.lost:
         known = sum(lost.count or 0 for lost in saved.lost)
-        lines.append(
-            f"  lost: {known:,} events in {len(saved.lost)} {'range' if len(saved.lost) == 1 else 'ranges'}:"
-        )
+        ranges = f"{len(saved.lost)} {'range' if len(saved.lost) == 1 else 'ranges'}"
+        if all(lost.count is not None for lost in saved.lost):
+            lines.append(f"  lost: {known:,} events in {ranges}:")
+        else:
+            count = f"at least {known:,} events; how many is unknown" if known else "an unknown number"
+            lines.append(f"  lost: {count}, in {ranges}:")
         lines += [f"    {lost}" for lost in saved.lost[:_SHOWN]]
     else:
         lines.append("  nothing is lost")

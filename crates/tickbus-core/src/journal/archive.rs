@@ -17,9 +17,10 @@
 
 use super::catalog::{Catalog, Hole, Part, PartForm, Stored};
 use super::dictionary::Dictionary;
-use super::error::JournalError;
+use super::disk::open_to_read;
 use super::fault::{Damage, SegmentError};
-use super::format::{HeaderState, JournalId, SegmentHeader};
+use super::folder::parse;
+use super::format::{HeaderState, JournalId, SegmentHeader, segment_first};
 use super::held::{Files, Held};
 use super::hot::{Hot, fault};
 use super::query::{Query, Results, Rows};
@@ -262,7 +263,7 @@ impl Archive {
         let path = self.files.path.join(PartForm::Log.file(part.first()));
         // Once more, since it may be renamed and overwritten between the two calls.
         for pause in [PAUSE, Duration::ZERO] {
-            let file = File::open(&path).map_err(|error| match error.kind() {
+            let file = open_to_read(&path).map_err(|error| match error.kind() {
                 ErrorKind::NotFound => SegmentError::Removed { path: path.clone() },
                 _ => SegmentError::io("open", &path)(error),
             })?;
@@ -448,8 +449,11 @@ fn follow(parts: &[Arc<Held>], faults: &mut Vec<SegmentError>) -> Result<(), Seg
     Ok(())
 }
 
-/// Whether a directory has a part of a journal.
-pub fn is_journal(path: &Path) -> Result<bool, JournalError> {
-    let catalog = Catalog::of(path)?;
-    Ok(!catalog.parts().is_empty() || !catalog.holes().is_empty())
+/// Whether a directory has files called as a journal's parts are, whatever is in them.
+pub fn is_journal(path: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return false;
+    };
+    let is_part = |name: &str| segment_first(name).is_some() || parse(name).is_some();
+    entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_part))
 }

@@ -13,7 +13,7 @@
 //! is reported, and whoever opens a part has to expect that it has another form by then
 //! ([`Catalog::open`]), or none ([`Catalog::refresh`]).
 
-use super::disk::{Disk, FsDisk};
+use super::disk::{Disk, FsDisk, open_to_read};
 use super::error::JournalError;
 use super::fault::SegmentError;
 use super::folder::Form;
@@ -25,7 +25,6 @@ use super::sealed::Sealed;
 use super::segment::{Identity, LANES, PAGE, read_identity};
 use super::walk::read_header;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -383,7 +382,7 @@ fn log_header(disk: &FsDisk, first: u64) -> Result<Header, JournalError> {
 fn stored_header(directory: &Path, first: u64, form: Form) -> Result<Header, JournalError> {
     let name = form.name(first);
     let path = directory.join(&name);
-    let file = match File::open(&path) {
+    let file = match open_to_read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Header::Nothing),
         file => file.map_err(JournalError::io("open", &name))?,
     };

@@ -118,6 +118,21 @@ pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T
     }
 }
 
+/// Open a file to read. A pipe in its place would make whoever opens it wait for a writer.
+pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    regular(uninterrupted(|| Ok(rustix::fs::open(path, flags, Mode::empty())?))?.into())
+}
+
+fn regular(file: File) -> io::Result<File> {
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    let what = if kind.is_dir() { "is a directory" } else { "is no regular file" };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+}
+
 /// A directory of a local file system.
 pub struct FsDisk {
     path: PathBuf,
@@ -143,9 +158,10 @@ impl FsDisk {
     }
 
     fn file(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = Mode::RUSR | Mode::WUSR;
-        Ok(uninterrupted(|| Ok(rustix::fs::openat(&self.directory, name, flags, mode)?))?.into())
+        let open = || Ok(rustix::fs::openat(&self.directory, name, flags, mode)?);
+        regular(uninterrupted(open)?.into())
     }
 
     fn lock_error(&self, what: &'static str, error: impl Into<io::Error>) -> JournalError {

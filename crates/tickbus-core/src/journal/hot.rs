@@ -9,7 +9,7 @@
 //! 4,096 events, so some 60 KiB for a log segment of 64 MiB. A segment that was recycled meanwhile is
 //! [`SegmentError::Removed`]: its events are in a sealed one.
 
-use super::disk::read_full;
+use super::disk::{open_to_read, read_full};
 use super::error::JournalError;
 use super::fault::{Damage, SegmentError};
 use super::format::{BLOCK, BatchHeader, HeaderState, Kind, LANES, SLOT, SegmentHeader, record};
@@ -111,7 +111,7 @@ impl Hot {
     /// Open its file; [`SegmentError::Removed`] if that is another segment's by now.
     pub fn open(self: &Arc<Hot>) -> Result<HotReader, SegmentError> {
         let removed = || SegmentError::Removed { path: self.path.clone() };
-        let file = File::open(&self.path).map_err(|error| match error.kind() {
+        let file = open_to_read(&self.path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => removed(),
             _ => SegmentError::io("open", &self.path)(error),
         })?;

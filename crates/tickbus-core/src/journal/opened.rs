@@ -4,6 +4,7 @@
 //! asked for. Files are read, not mapped: a file that somebody else truncates is then an error and
 //! not a signal, and a block's checksum vouches for the very bytes that are used.
 
+use super::disk::open_to_read;
 use super::fault::{Damage, SegmentError};
 use super::folder::Form;
 use super::index::{BLOCK_EVENTS, ENTRY_LEN, Entry, LaneIndex};
@@ -40,7 +41,7 @@ impl Opened {
     /// Open the file at `path`, which must be the segment with this first position.
     pub fn open(path: &Path, form: Form, first_position: u64) -> Result<Opened, SegmentError> {
         let io = |what| SegmentError::io(what, path);
-        let file = File::open(path).map_err(io("open"))?;
+        let file = open_to_read(path).map_err(io("open"))?;
         let file_len = file.metadata().map_err(io("look at"))?.len();
         if file_len < 2 * PAGE as u64 || file_len % PAGE as u64 != 0 {
             return Err(SegmentError::damaged(path, file_len, "the file ends before its footer"));

@@ -8,6 +8,7 @@
 //! Memory: a batch, at most 2 MiB, while it scans.
 
 use super::dictionary::Dictionary;
+use super::disk::DiskFile;
 use super::fault::SegmentError;
 use super::format::{BatchHeader, HeaderState, Kind, LANES, SegmentHeader, record, u64_at};
 use super::hot::{Hole, Hot, HotLane, Place, Run, fault};
@@ -170,7 +171,16 @@ impl Scan {
         let mut ahead = look_ahead_to(&*file, &head, position, to).map_err(wrong)?;
         if ahead.durable <= position && !vouched(position)? {
             self.end = Some(position);
-            return Ok(false);
+            let len = DiskFile::len(&*file)
+                .map_err(|error| SegmentError::io("look at", &self.path)(error))?;
+            if len >= head.file_len() {
+                return Ok(false);
+            }
+            // Segments have their full length from the first day, so something was cut off.
+            let why = "the file is shorter than it was";
+            self.holes.push(Hole { position, until: head.end(), why, lost: [None; LANES] });
+            self.finished = true;
+            return Ok(true);
         }
         // It may just have been written, and what was found ahead as well.
         let again = self.walk.step(wanted).map_err(wrong)?;

@@ -148,8 +148,8 @@ impl Tracker<'_> {
         self.batches(part, Walk::new(file, head))
     }
 
-    /// A header that its first batch bears out: the salt is right, and the batch goes on from the last
-    /// one before.
+    /// A header that its first batch bears out: that passes its checksum only with the segment's position
+    /// and salt. It has to go on from the last batch before, if that is known.
     fn guess(
         &self,
         part: &Part,
@@ -159,19 +159,20 @@ impl Tracker<'_> {
     ) -> Option<SegmentHeader> {
         let in_file = len.saturating_sub(HEADER as u64) / SLOT as u64;
         let slots = self.later.first().map_or(in_file, |next| next.first - part.first);
-        let head = SegmentHeader {
-            id: self.id?,
+        let mut head = SegmentHeader {
+            id: self.id.unwrap_or(page[8..24].try_into().expect("sixteen bytes")),
             first: part.first,
             slots,
             next: self.sequences(),
             created_ns: 0,
             salt: u32_at(page, 72),
-            chain: self.chain?,
+            chain: 0,
         };
         let mut slot = [0; SLOT];
         read_full(file, &mut slot, HEADER as u64).ok()?;
         let batch = BatchHeader::decode(&slot, head.salt, head.first)?;
-        (slots > 0 && batch.chain == head.chain).then_some(head)
+        head.chain = batch.chain;
+        (slots > 0 && self.chain.is_none_or(|chain| chain == batch.chain)).then_some(head)
     }
 
     fn report(&self, part: &Part, end: u64, created_ns: u64) -> PartReport {
