@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 
@@ -9,7 +10,7 @@ import pytest
 from fault_writers import Books, Writer, everything_in, everything_on, opened, write_for_ever
 
 import tickbus as tb
-from tickbus.errors import BusForkedError, JournalLockedError
+from tickbus.errors import BusForkedError, JournalError, JournalLockedError
 
 
 def test_a_second_writer_is_refused_until_the_first_is_dead(tmp_path, fork, campaign):
@@ -55,3 +56,23 @@ def test_a_fork_may_not_write_and_does_no_harm(tmp_path, fork):
     books.listen_to_the_end(receive)
 
     books.judge(everything_in(path))
+
+
+def test_a_fork_that_the_interpreter_does_not_see_may_not_write_either(tmp_path):
+    """As a C library makes one: the log knows its process by itself."""
+    with opened(tmp_path / "journal", "os") as bus:
+        bus.publish(tb.EventType.DRAWDOWN_ALERT, "BTC-USDT", 1.0)
+        # With the lock of the interpreter, which the child then has as well.
+        pid = ctypes.PyDLL(None).fork()
+        if pid == 0:
+            code = 1
+            try:
+                bus.publish(tb.EventType.DRAWDOWN_ALERT, "BTC-USDT", 2.0)
+            except JournalError as error:
+                code = 0 if "fork" in str(error) else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        # What the child has put on its copy of the lane is the child's: this bus has no name.
+        bus.publish(tb.EventType.DRAWDOWN_ALERT, "BTC-USDT", 3.0)
+        assert [row["value"] for row in everything_on(bus)] == [1.0, 3.0]

@@ -11,11 +11,12 @@
 //! - [`bus`], [`producer`], [`subscription`], [`ledger`], [`waiting`]: the bus itself
 //! - [`history`], [`past`], [`persistence`]: what the bus asks of a journal, and knows of it
 //! - [`journal`]: every event on disk
-//! - [`backoff`], [`measure`]: how to spin, and how fast it all is
+//! - [`backoff`], [`fork`], [`measure`]: how to spin, whose process it is, and how fast it all is
 //! - [`exchange`]: venue frames to events
 
 pub mod backoff;
 pub mod event;
+pub mod fork;
 pub mod lane;
 pub mod names;
 pub mod payload;

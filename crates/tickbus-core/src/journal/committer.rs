@@ -27,12 +27,13 @@ use crate::event::{Event, PRIORITIES};
 use crate::lane::ring::{Lane, Peek};
 use crate::payload::PayloadError;
 use crate::persistence::{Continuation, State};
+use crate::sync::relax;
 use crate::sys;
 use crate::waiting::Sleeper;
 use crate::wake::Wishes;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,12 @@ pub const OVERWRITTEN: u64 = 1;
 /// Events of the high and normal lane taken at a time, so that a critical one waits for at most so
 /// many before its own commit begins.
 const CHUNK: usize = 8192;
+/// All lanes, in the order in which they are taken.
+const ALL: [usize; 3] = [CRITICAL, 1, 0];
+/// How long a publisher looks for the lock before it sleeps, and the thread keeps away from it for
+/// publishers that do: about what a wake-up takes.
+const LOOK: Duration = Duration::from_micros(20);
+const GIVE_WAY: Duration = Duration::from_micros(200);
 /// How long the thread sleeps when there is little to do: long enough to cost publishers nothing,
 /// short enough for a lane not to fill.
 const SHORT_NAP: Duration = Duration::from_millis(1);
@@ -87,6 +94,8 @@ struct Shared {
     writing: Mutex<Writing>,
     figures: Figures,
     stopping: AtomicBool,
+    /// Publishers that wait for the lock: the thread lets them go first.
+    waiting: AtomicUsize,
 }
 
 struct Writing {
@@ -154,6 +163,7 @@ impl Committer {
             }),
             figures: Figures::default(),
             stopping: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
         });
         let committer = Committer {
             threads: Mutex::new(Vec::new()),
@@ -178,19 +188,19 @@ impl Committer {
         Ok(())
     }
 
-    /// Wait until the event at `sequence` is persisted at its lane's level; commits itself unless
-    /// somebody is at it.
+    /// Wait until the event at `sequence` is persisted at its lane's level; commits that lane itself
+    /// unless somebody is at it.
     pub fn persist(&self, lane: usize, sequence: u64) -> Result<(), JournalError> {
-        loop {
-            if self.shared.bus.persistence().persisted(lane) > sequence {
-                return Ok(());
+        let is_persisted = || self.shared.bus.persistence().persisted(lane) > sequence;
+        while !is_persisted() {
+            let Some(mut writing) = self.shared.lock_unless(is_persisted) else {
+                break;
+            };
+            if !is_persisted() {
+                self.shared.commit(&mut writing, &[lane], false)?;
             }
-            let mut writing = self.shared.lock();
-            if self.shared.bus.persistence().persisted(lane) > sequence {
-                return Ok(());
-            }
-            self.shared.commit(&mut writing, false)?;
         }
+        Ok(())
     }
 
     /// Wait until everything published before this call is persisted; `synced`: on the disk, too.
@@ -201,10 +211,10 @@ impl Committer {
             (0..3).any(|lane| self.shared.keeps(lane) && writing.taken[lane] < ends[lane])
         };
         while behind(&writing) {
-            self.shared.commit(&mut writing, false)?;
+            self.shared.commit(&mut writing, &ALL, false)?;
         }
         if synced {
-            self.shared.commit(&mut writing, true)?;
+            self.shared.commit(&mut writing, &ALL, true)?;
         }
         Ok(())
     }
@@ -269,6 +279,37 @@ impl Shared {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The lock, ahead of the thread, unless whoever has it does what is asked for meanwhile.
+    fn lock_unless(&self, done: impl Fn() -> bool) -> Option<MutexGuard<'_, Writing>> {
+        // A commit without a sync is shorter than going to sleep and being woken.
+        let mut until = None;
+        loop {
+            match self.writing.try_lock() {
+                Ok(writing) => return Some(writing),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if done() => return None,
+                Err(TryLockError::WouldBlock) => relax(),
+            }
+            let now = Instant::now();
+            if now > *until.get_or_insert(now + LOOK) {
+                break;
+            }
+        }
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let writing = self.lock();
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        Some(writing)
+    }
+
+    /// Let publishers that wait have the lock. A mutex alone is given to whoever is awake, which is
+    /// the thread that has just let go of it.
+    fn give_way(&self) {
+        let until = Instant::now() + GIVE_WAY;
+        while self.waiting.load(Ordering::SeqCst) > 0 && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+
     fn keeps(&self, lane: usize) -> bool {
         self.policy.levels[lane] != Level::Memory
     }
@@ -286,9 +327,12 @@ impl Shared {
     fn run(&self, sleeper: Sleeper) {
         let mut nap = SHORT_NAP;
         while !self.stopping.load(Ordering::SeqCst) {
-            let outcome = self.commit(&mut self.lock(), false);
+            let outcome = self.commit(&mut self.lock(), &ALL, false);
             nap = match outcome {
-                Ok(count) if count >= CHUNK => continue,
+                Ok(count) if count >= CHUNK => {
+                    self.give_way();
+                    continue;
+                }
                 Ok(0) => (nap * 2).min(LONG_NAP),
                 Ok(_) => SHORT_NAP,
                 Err(_) => FULL_NAP,
@@ -298,12 +342,17 @@ impl Shared {
         }
     }
 
-    /// Take what there is, at most a chunk of each lane, and persist it; how many events. `sync`
-    /// asks for a sync whatever the levels say.
-    fn commit(&self, writing: &mut Writing, sync: bool) -> Result<usize, JournalError> {
+    /// Take what there is in these lanes, at most a chunk of each, and persist it; how many events.
+    /// `sync` asks for a sync whatever the levels say.
+    fn commit(
+        &self,
+        writing: &mut Writing,
+        lanes: &[usize],
+        sync: bool,
+    ) -> Result<usize, JournalError> {
         let mut count = 0;
         let mut needs_sync = sync;
-        for lane in [CRITICAL, 1, 0] {
+        for &lane in lanes {
             if !self.keeps(lane) {
                 continue;
             }
@@ -351,14 +400,15 @@ impl Shared {
         if matches!(persistence.state(), State::Full | State::Failed) {
             persistence.set_state(State::Live);
         }
+        // All lanes: what a commit that failed has staged may have been written for another lane's sake.
         for (lane, &next) in writing.taken.iter().enumerate() {
-            if self.keeps(lane) {
+            if self.keeps(lane) && persistence.persisted(lane) != next {
                 self.bus.readers.set_cursor(writing.reader, lane, next);
                 persistence.set_persisted(lane, next);
+                if lane == CRITICAL {
+                    self.bus.lanes()[CRITICAL].hold(next);
+                }
             }
-        }
-        if self.keeps(CRITICAL) {
-            self.bus.lanes()[CRITICAL].hold(writing.taken[CRITICAL]);
         }
         if writing.wishes != Wishes::default() {
             self.bus.sleepers.wake_for(&writing.wishes);

@@ -20,6 +20,7 @@ use super::recovery::{self, Recovered, Tail};
 use super::spares::{Preparer, Spares};
 use super::stage::{Fresh, Stage};
 use crate::event::{Event, Priority};
+use crate::fork::Mark;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ pub struct Log<D: Disk> {
     written: u64,
     durable: u64,
     /// Process that opened the log. A fork inherits the lock, and may not write.
-    owner: u32,
+    owner: Mark,
     _lock: D::Lock,
 }
 
@@ -114,10 +115,10 @@ impl<D: Disk> Log<D> {
             file,
             written: position,
             durable: position,
-            owner: std::process::id(),
+            owner: Mark::new(),
             _lock: lock,
         };
-        let mut opened = log.owner.to_le_bytes().to_vec();
+        let mut opened = log.owner.pid().to_le_bytes().to_vec();
         // For people to read; 0 where the system does not tell.
         opened.extend(crate::sys::boot_id().unwrap_or(0).to_le_bytes());
         opened.extend(options.name.bytes().take(BLOCK / 2));
@@ -198,10 +199,10 @@ impl<D: Disk> Log<D> {
     /// Nothing is acknowledged. [`JournalError::Poisoned`] is final; after any other error what was
     /// staged still is, and a later commit may succeed.
     pub fn commit(&mut self, sync: bool) -> Result<Committed, JournalError> {
-        if std::process::id() != self.owner {
-            return Err(JournalError::Forked { owner: self.owner });
+        if !self.owner.is_ours() {
+            return Err(JournalError::Forked { owner: self.owner.pid() });
         }
-        self.spares.check()?;
+        self.durable = self.durable.max(self.spares.durable_to()?.unwrap_or(0));
         if sync && (!self.stage.is_empty() || self.durable < self.written) {
             self.stage.pad(self.durable);
         }
@@ -209,7 +210,6 @@ impl<D: Disk> Log<D> {
         if sync {
             self.sync()?;
         }
-        self.durable = self.durable.max(self.spares.durable_to().unwrap_or(0));
         Ok(Committed { written: self.written, durable: self.durable, next: self.stage.next })
     }
 

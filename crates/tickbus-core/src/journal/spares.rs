@@ -49,6 +49,15 @@ struct State<D: Disk> {
     poison: Option<String>,
 }
 
+impl<D: Disk> State<D> {
+    fn check(&self) -> Result<(), JournalError> {
+        match &self.poison {
+            Some(why) => Err(JournalError::Poisoned { why: why.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing between lock and unlock can leave the state half changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -75,11 +84,12 @@ impl<D: Disk> Spares<D> {
         }
     }
 
+    /// Whether every sync so far has succeeded.
+    ///
+    /// # Errors
+    /// [`JournalError::Poisoned`]
     pub fn check(&self) -> Result<(), JournalError> {
-        match &locked(&self.state).poison {
-            Some(why) => Err(JournalError::Poisoned { why: why.clone() }),
-            None => Ok(()),
-        }
+        locked(&self.state).check()
     }
 
     /// Remember for ever that a sync failed.
@@ -120,14 +130,14 @@ impl<D: Disk> Spares<D> {
     }
 
     /// End of the finished segments known to be on the disk, if there are any.
-    pub fn durable_to(&self) -> Option<u64> {
+    ///
+    /// # Errors
+    /// As [`Spares::check`].
+    pub fn durable_to(&self) -> Result<Option<u64>, JournalError> {
         let state = locked(&self.state);
-        state
-            .finished
-            .iter()
-            .take_while(|segment| segment.file.is_none())
-            .last()
-            .map(|s| s.end)
+        state.check()?;
+        let synced = state.finished.iter().take_while(|segment| segment.file.is_none());
+        Ok(synced.last().map(|segment| segment.end))
     }
 
     /// Sync the finished segments, oldest first.

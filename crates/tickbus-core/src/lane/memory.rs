@@ -20,7 +20,7 @@ pub const PAGE_CELLS: usize = 512;
 #[expect(unsafe_code, reason = "maps memory and lends it as atomics")]
 mod mapped {
     use super::*;
-    use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
     use std::os::fd::BorrowedFd;
     use std::ptr::{NonNull, null_mut};
 
@@ -68,6 +68,15 @@ mod mapped {
                 )
             }?;
             Ok(Memory::new(base, cells))
+        }
+
+        /// Have a child of a fork find this memory, private to the process, zeroed.
+        pub fn wipe_on_fork(&self) -> std::io::Result<()> {
+            // SAFETY: zeros are valid atomics, and the parent's memory stays as it is.
+            let done = unsafe {
+                madvise(self.base.as_ptr().cast(), self.cells * 8, Advice::LinuxWipeOnFork)
+            };
+            Ok(done?)
         }
 
         fn new(base: *mut std::ffi::c_void, cells: usize) -> Arc<Memory> {
@@ -134,6 +143,10 @@ mod modelled {
         pub fn private(cells: usize) -> std::io::Result<Arc<Memory>> {
             let cells = (0..cells).map(|_| AtomicU64::new(0)).collect();
             Ok(Arc::new(Memory { cells }))
+        }
+
+        pub fn wipe_on_fork(&self) -> std::io::Result<()> {
+            Err(std::io::ErrorKind::Unsupported.into())
         }
 
         pub fn cells(self: &Arc<Memory>, offset: usize, len: usize) -> Cells {
