@@ -7,10 +7,11 @@ The bus knows receipts, and delivery (a part of its own) makes them: it tells th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 __all__ = ["DeadLetter", "Deliverer", "Outcome", "Receipt", "Result"]
 
@@ -31,8 +32,7 @@ class Outcome(StrEnum):
     STORAGE_ERROR = "storage_error"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """
     An outcome and what led to it.
 
@@ -45,9 +45,9 @@ class Result:
 
     outcome: Outcome
     event_id: int
-    by: dict[str, int] = field(default_factory=dict)
+    by: Mapping[str, int] = MappingProxyType({})
     missing: tuple[str, ...] = ()
-    attempts: dict[str, int] = field(default_factory=dict)
+    attempts: Mapping[str, int] = MappingProxyType({})
     steps: int = 0
 
     def __bool__(self) -> bool:

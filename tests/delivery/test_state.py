@@ -1,21 +1,40 @@
 """The state is a function of the log: whoever reads it, however the lanes are merged, comes to the same."""
 
+from typing import NamedTuple
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tickbus as tb
+from tickbus import _native
 from tickbus.delivery.policy import NextRole, Policies, Policy
-from tickbus.delivery.state import Fate, Kind, Record, State
+from tickbus.delivery.state import Fate, Kind, new_state
+from tickbus.errors import InvalidEventError, PatternError
 
 TYPE = 66
 ROLES = ("oms", "risk", "boss")
+#: A pattern that matches no event of these tests.
+NEVER = ("critical.>",)
+
+BUS = tb.Bus()
+
+
+class Record(NamedTuple):
+    kind: Kind
+    sequence: int
+    role: str = ""
+    value: float = 0.0
+    time: int = 0
+    patterns: tuple[str, ...] = ()
 
 
 def state(**policy):
-    return State(Policies(default=Policy(**policy)), lambda patterns, *_: "never" not in patterns)
+    return new_state(BUS, Policies(default=Policy(**policy)))
 
 
 def event(sequence, time=0):
-    return Record(Kind.EVENT, sequence, time=time, names=(TYPE, 0, 0))
+    return Record(Kind.EVENT, sequence, time=time)
 
 
 def role(name, registered=True, patterns=("risk.>",)):
@@ -26,19 +45,31 @@ def ack(sequence, name="oms", time=5):
     return Record(Kind.ACK, sequence, name, 1.0, time)
 
 
+def take(one, record):
+    if record.kind is Kind.EVENT:
+        one.event(record.sequence, TYPE, 0, 0, record.time)
+    elif record.kind is not Kind.ROLE:
+        one.note(record.kind, record.sequence, record.role, record.value, record.time)
+    elif record.value:
+        one.register(record.role, record.patterns)
+    else:
+        one.drop_role(record.role)
+
+
 def after(records, **policy):
     one = state(**policy)
     for record in records:
-        one.apply(record)
+        take(one, record)
     return one
 
 
 def essence(one):
     """What two readers of the same log agree on."""
     rows = {}
-    for fate, kept in (("pending", one.pending), ("dead", one.dead), ("settled", one.settled)):
-        for sequence, tracked in kept.items():
-            rows[sequence] = (
+    every = (("pending", one.all_pending()), ("dead", one.all_dead()), ("settled", one.all_settled()))
+    for fate, kept in every:
+        for tracked in kept:
+            rows[tracked.sequence] = (
                 fate,
                 tracked.roles,
                 tracked.acked,
@@ -108,61 +139,95 @@ def test_reading_records_again_changes_nothing(first, second):
 
 class TestSettled:
     def test_by_all_roles_that_matched(self):
-        one = after([role("oms"), role("risk"), role("other", patterns=("never",)), event(0), ack(0)])
-        assert one.fate(0) is Fate.PENDING
-        one.apply(ack(0, "risk", 9))
-        assert one.fate(0) is Fate.ACKED
+        one = after([role("oms"), role("risk"), role("other", patterns=NEVER), event(0), ack(0)])
+        assert one.fate(0) == Fate.PENDING
+        take(one, ack(0, "risk", 9))
+        assert one.fate(0) == Fate.ACKED
         assert one.find(0).acked == {"oms": 5, "risk": 9}
 
     def test_by_any(self):
-        assert after([role("oms"), role("risk"), event(0), ack(0)], required="any").fate(0) is Fate.ACKED
+        assert after([role("oms"), role("risk"), event(0), ack(0)], required="any").fate(0) == Fate.ACKED
 
     def test_by_those_named(self):
         log = [role("oms"), event(0), ack(0)]
-        assert after(log, required=("oms", "risk")).fate(0) is Fate.PENDING
-        assert after([*log, ack(0, "risk")], required=("oms", "risk")).fate(0) is Fate.ACKED
+        assert after(log, required=("oms", "risk")).fate(0) == Fate.PENDING
+        assert after([*log, ack(0, "risk")], required=("oms", "risk")).fate(0) == Fate.ACKED
 
     def test_by_a_role_it_was_escalated_to(self):
         log = [role("oms"), event(0), ack(0, "boss")]
-        assert after(log, ladder=(NextRole("boss"),)).fate(0) is Fate.PENDING
+        assert after(log, ladder=(NextRole("boss"),)).fate(0) == Fate.PENDING
         log.append(Record(Kind.ESCALATED, 0, "oms", 1.0))
-        assert after(log, ladder=(NextRole("boss"),)).fate(0) is Fate.ACKED
+        assert after(log, ladder=(NextRole("boss"),)).fate(0) == Fate.ACKED
 
     def test_not_by_roles_that_came_later(self):
-        assert after([role("oms"), event(0), role("risk"), ack(0)]).fate(0) is Fate.ACKED
+        assert after([role("oms"), event(0), role("risk"), ack(0)]).fate(0) == Fate.ACKED
 
     def test_without_a_role_that_was_dropped(self):
         log = [role("oms"), role("risk"), event(0), ack(0), role("risk", registered=False)]
-        assert after(log).fate(0) is Fate.ACKED
+        assert after(log).fate(0) == Fate.ACKED
 
     def test_never_when_nobody_wants_it(self):
-        assert after([event(0)]).fate(0) is Fate.PENDING
+        assert after([event(0)]).fate(0) == Fate.PENDING
 
     def test_although_it_was_dead(self):
         one = after([role("oms"), event(0), Record(Kind.DEAD, 0, "oms", 0.0)])
-        assert one.fate(0) is Fate.DEAD
-        one.apply(ack(0))
-        assert one.fate(0) is Fate.ACKED
+        assert one.fate(0) == Fate.DEAD
+        take(one, ack(0))
+        assert one.fate(0) == Fate.ACKED
 
 
 class TestOddRecords:
     def test_an_ack_before_its_event_counts_when_that_is_read(self):
         one = after([role("oms"), ack(0)])
-        assert one.fate(0) is Fate.UNKNOWN
-        one.apply(event(0))
-        assert one.fate(0) is Fate.ACKED
+        assert one.fate(0) == Fate.UNKNOWN
+        take(one, event(0))
+        assert one.fate(0) == Fate.ACKED
 
     def test_a_second_ack_is_counted(self):
         assert after([role("oms"), event(0), ack(0), ack(0)]).repeated == 1
 
     def test_an_ack_of_what_nobody_follows_is_counted(self):
-        one = State(Policies({TYPE: None}), lambda *_: True)
-        one.apply(event(3))
-        one.apply(ack(3))
-        one.apply(ack(1))
+        one = new_state(BUS, Policies({TYPE: None}))
+        take(one, event(3))
+        take(one, ack(3))
+        take(one, ack(1))
         assert one.unknown == 2
 
     def test_a_death_before_a_redrive_is_over(self):
         log = [role("oms"), event(0), Record(Kind.DEAD, 0, "oms", 0.0), Record(Kind.REDRIVEN, 0, "", 1.0)]
-        assert after([*log, Record(Kind.DEAD, 0, "oms", 0.0)]).fate(0) is Fate.PENDING
-        assert after([*log, Record(Kind.DEAD, 0, "oms", 1.0)]).fate(0) is Fate.DEAD
+        assert after([*log, Record(Kind.DEAD, 0, "oms", 0.0)]).fate(0) == Fate.PENDING
+        assert after([*log, Record(Kind.DEAD, 0, "oms", 1.0)]).fate(0) == Fate.DEAD
+
+    def test_a_record_that_is_none_is_refused(self):
+        with pytest.raises(InvalidEventError, match='kind="role"'):
+            state().note("role", 0, "oms", 1.0, 0)
+        with pytest.raises(PatternError):
+            state().register("oms", ["risk"])
+        with pytest.raises(InvalidEventError, match="1 rules"):
+            _native.DeliveryState(BUS, [None])
+
+
+class TestRemembered:
+    def test_settled_events_up_to_a_number(self):
+        one = after([role("oms")])
+        for sequence in range(65_540):
+            take(one, event(sequence))
+            take(one, ack(sequence))
+        assert (one.fate(3), one.fate(4)) == (Fate.UNKNOWN, Fate.ACKED)
+        assert one.outcome(3) is None
+        assert len(one.all_settled()) == 65_536
+
+    def test_what_each_role_owes(self):
+        one = after([role("oms"), role("risk"), role("idle"), event(0, 7), event(1, 9), ack(0)])
+        assert sorted(one.owed()) == [("idle", 2, 7), ("oms", 1, 9), ("risk", 2, 7)]
+        assert one.counts() == (2, 0)
+
+    def test_events_in_flight_until_their_end(self):
+        one = after([role("oms")])
+        for sequence in range(3):
+            one.fly(sequence)
+        for record in (event(0), event(1), event(2), ack(0), Record(Kind.DEAD, 1, "oms", 0.0)):
+            take(one, record)
+        assert (one.in_flight, one.flies(1), one.flies(2)) == (1, False, True)
+        one.fly(0)
+        assert not one.flies(0), "its end was read before"

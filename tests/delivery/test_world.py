@@ -178,7 +178,7 @@ class World(RuleBasedStateMachine):
         for sequence in self.published:
             fate = self.loop.state.fate(sequence)
             # A loop that began later does not know by whom it was settled; the log does.
-            settled = fate is Fate.UNKNOWN and self.in_log[sequence] >= set(ROLES)
+            settled = fate == Fate.UNKNOWN and self.in_log[sequence] >= set(ROLES)
             assert settled or fate in (Fate.ACKED, Fate.DEAD), f"event {sequence} is {fate}"
         for name, sequences in self.acked.items():
             for sequence in sequences:

@@ -13,6 +13,7 @@
 //! - [`journal`]: every event on disk
 //! - [`backoff`], [`fork`], [`measure`]: how to spin, whose process it is, and how fast it all is
 //! - [`exchange`]: venue frames to events
+//! - [`delivery`]: what has become of critical events
 
 pub mod backoff;
 pub mod event;
@@ -29,6 +30,8 @@ pub mod topic;
 
 #[cfg(not(loom))]
 pub mod bus;
+#[cfg(not(loom))]
+pub mod delivery;
 #[cfg(not(loom))]
 pub mod error;
 #[cfg(not(loom))]

@@ -19,6 +19,7 @@ mod arrow;
 mod bus;
 mod core;
 mod cursor;
+mod delivery;
 mod dispatch;
 mod error;
 mod event;
@@ -41,6 +42,7 @@ mod stats;
 mod subscription;
 mod symbols;
 mod tables;
+mod tracked;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -91,6 +93,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py.import("numpy")?;
     module.add("DEBUG_BUILD", cfg!(debug_assertions))?;
     module.add("ENCODINGS", ALL_ENCODINGS.map(|encoding| encoding.name()))?;
+    module.add("DELIVERY_TYPES", delivery::types(py)?)?;
     module.add("VENUES", VENUES.map(Venue::name))?;
     module.add("MAX_NAME", error::NAME_LIMIT)?;
     module.add("EVENT_DTYPE", rows::dtype(py)?)?;
@@ -105,6 +108,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<scan::JournalArchive>()?;
     module.add_class::<scan::JournalScan>()?;
     module.add_class::<cursor::Cursor>()?;
+    module.add_class::<delivery::DeliveryState>()?;
+    module.add_class::<tracked::Tracked>()?;
     module.add_class::<matcher::Matcher>()?;
     module.add_class::<subscription::Subscription>()?;
     module.add_class::<sleeper::LoopSleeper>()?;
@@ -115,6 +120,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(cursor::list_cursors, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::least_cursors, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::drop_cursor, module)?)?;
+    module.add_function(wrap_pyfunction!(delivery::is_followed_type, module)?)?;
     module.add_function(wrap_pyfunction!(event::pack_quantity, module)?)?;
     module.add_function(wrap_pyfunction!(event::pack_quote, module)?)?;
     module.add_function(wrap_pyfunction!(event::rebuild_event, module)?)?;

@@ -95,9 +95,7 @@ impl Subscription {
 
     /// A new object, kept for the event after the next.
     fn make(&self, py: Python<'_>, delivered: &Delivered) -> PyResult<Py<Event>> {
-        let Delivered { sequence, event } = delivered;
-        let id = id_of(*sequence, usize::from(event.priority));
-        let object = Py::new(py, Event::new(event, id, self.table))?;
+        let object = Py::new(py, self.event(delivered))?;
         let kept = object.clone_ref(py);
         let dropped = self.with(py, |reader| reader.spares[0].replace(kept));
         drop(dropped);
@@ -127,8 +125,20 @@ impl Subscription {
         drop(reader);
     }
 
+    /// The next event without an object for it.
+    #[inline]
+    pub fn take(&self, py: Python<'_>) -> PyResult<Option<Delivered>> {
+        self.with(py, |reader| reader.core.poll())
+    }
+
+    /// A new object for an event that was taken.
+    pub fn event(&self, delivered: &Delivered) -> Event {
+        let Delivered { sequence, event } = delivered;
+        Event::new(event, id_of(*sequence, usize::from(event.priority)), self.table)
+    }
+
     /// Wait without the GIL, in slices, so that signals are served.
-    fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<Delivered>> {
+    pub fn wait(&self, py: Python<'_>, deadline: Option<Instant>) -> PyResult<Option<Delivered>> {
         loop {
             let taken = self.state.with(py, |state| match state {
                 State::Open(_) => Some(std::mem::replace(state, State::Waiting)),

@@ -18,13 +18,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tickbus import journal
+from tickbus import _native, journal
 from tickbus.delivery import files, wire
 from tickbus.delivery.loop import Clock, Loop, event_at
 from tickbus.delivery.policy import Action, Escalation, NextRole, Notify, Policies, Policy, Publish, Retry
 from tickbus.delivery.replica import Replica
 from tickbus.delivery.roles import RoleSubscription, cursor_of
-from tickbus.delivery.state import Fate, Kind, Tracked
+from tickbus.delivery.state import Fate, Kind
 from tickbus.durable import Ack
 from tickbus.errors import (
     BusClosedError,
@@ -104,14 +104,21 @@ class Delivery:
         self._path = path
         self._folder = files.folder_of(path)
         self._policies = Policies(policies, default)
-        self._followed = [
-            wire.is_followed_type(number) and self._policies.of(number) is not None for number in range(256)
-        ]
+        self._followed = frozenset(
+            number
+            for number in range(256)
+            if _native.is_followed_type(number) and self._policies.of(number) is not None
+        )
         self._wait: Wait = wait
+        #: Bound once: both are on the way of every event.
+        self._publish = bus.publish
         self._most = max_in_flight
-        self._in_flight: set[int] = set()
         self._lock = threading.RLock()
         self._replica = Replica(bus, self._policies, self._folder, wait)
+        self._state = self._replica.state
+        self._fly = self._state.fly
+        #: Events in flight after the last publish: no fewer than now.
+        self._flying = 0
         self._roles: list[RoleSubscription] = []
         self._stop = threading.Event()
         self._clock = clock
@@ -147,17 +154,17 @@ class Delivery:
             StorageFullError, DurabilityUnknownError, JournalLateError: ``event_id`` is on the bus and
                 not known to be persisted; ``wait_ack(event_id)`` says what became of it.
         """
-        if not 0 <= event_type < len(self._followed) or not self._followed[event_type]:
+        if event_type not in self._followed:
             raise InvalidEventError(
                 f"event_type={event_type} is not followed: only risk and critical types with a policy are"
             )
-        if len(self._in_flight) >= self._most:
+        if self._flying >= self._most:
             self._make_room(timeout_s)
         # Their own lane is the critical one.
-        if source is None and timestamp is None and payload is None:
-            event_id = self._bus.publish(event_type, symbol, value, metadata=metadata)
+        if metadata is None and source is None and timestamp is None and payload is None:
+            event_id = self._publish(event_type, symbol, value)
         else:
-            event_id = self._bus.publish(
+            event_id = self._publish(
                 event_type,
                 symbol,
                 value,
@@ -166,7 +173,7 @@ class Delivery:
                 timestamp=timestamp,
                 payload=payload,
             )
-        self._in_flight.add(event_id >> 2)
+        self._flying = self._fly(event_id >> 2)
         return Receipt(event_id, self)
 
     def subscribe(
@@ -214,10 +221,9 @@ class Delivery:
             InvalidEventError: It is no event that is followed.
         """
         sequence = self._check(event_id)
-        state = self._replica.state
-        settled, dead = state.settled, state.dead
+        state = self._state
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while sequence not in settled and sequence not in dead:
+        while not state.is_over(sequence):
             left = _TURN_S if deadline is None else min(deadline - time.monotonic(), _TURN_S)
             if left <= 0 or self._is_settled_before(sequence):
                 # Whatever the time allowed, what the log says by now counts.
@@ -226,8 +232,7 @@ class Delivery:
             # Whoever has the lock reads for all who wait.
             if self._lock.acquire(timeout=left):
                 try:
-                    if sequence not in settled and sequence not in dead:
-                        self._read(left)
+                    self._replica.wait(sequence, left)
                 finally:
                     self._lock.release()
         return self._result(event_id)
@@ -242,7 +247,7 @@ class Delivery:
         """Events that were given up on, oldest first."""
         self._read_all()
         with self._lock:
-            return [self._letter(one) for _, one in sorted(self._replica.state.dead.items())]
+            return [self._letter(one) for one in self._state.all_dead()]
 
     def redrive(self, event_id: int) -> None:
         """
@@ -252,8 +257,9 @@ class Delivery:
             UnknownNameError: It is no dead letter.
         """
         self._read_all()
-        tracked = self._replica.state.dead.get(event_id >> 2)
-        if tracked is None or event_id & 3 != Priority.CRITICAL:
+        tracked = self._state.find(event_id >> 2)
+        dead = self._fate(event_id >> 2) is Fate.DEAD and event_id & 3 == Priority.CRITICAL
+        if tracked is None or not dead:
             raise UnknownNameError(f"event {event_id} is no dead letter")
         self._bus.publish(
             wire.NUMBERS[Kind.REDRIVEN],
@@ -281,7 +287,7 @@ class Delivery:
     def roles(self) -> dict[str, tuple[str, ...]]:
         """Registered roles with their patterns, attached or not."""
         self._read_all()
-        return dict(self._replica.state.roles)
+        return self._state.roles
 
     def stats(self) -> dict[str, Any]:
         """
@@ -290,25 +296,21 @@ class Delivery:
         """
         self._read_all()
         with self._lock:
-            state = self._replica.state
+            state = self._state
             now = time.time_ns()
-            owed: dict[str, dict[str, float]] = {
-                role: {"unacked": 0, "oldest_s": 0.0} for role in state.roles
-            }
-            for tracked in state.pending.values():
-                for role in tracked.missing():
-                    row = owed.setdefault(role, {"unacked": 0, "oldest_s": 0.0})
-                    row["unacked"] += 1
-                    row["oldest_s"] = max(row["oldest_s"], (now - tracked.time) / 1e9)
+            pending, dead = state.counts()
             return {
-                "pending": len(state.pending),
-                "dead": len(state.dead),
-                "in_flight": len(self._in_flight),
+                "pending": pending,
+                "dead": dead,
+                "in_flight": state.in_flight,
                 "repeated": state.repeated,
                 "unknown": state.unknown,
                 "missed": self._replica.missed,
                 "loop": self._running is not None,
-                "roles": owed,
+                "roles": {
+                    role: {"unacked": count, "oldest_s": (now - oldest) / 1e9 if count else 0.0}
+                    for role, count, oldest in state.owed()
+                },
             }
 
     def close(self) -> None:
@@ -333,18 +335,18 @@ class Delivery:
 
     def _known(self, role: str) -> tuple[str, ...] | None:
         self._read_all()
-        return self._replica.state.roles.get(role)
+        return self._state.roles.get(role)
 
     def _check(self, event_id: int) -> int:
         sequence = event_id >> 2
-        if sequence in self._in_flight and event_id & 3 == Priority.CRITICAL:
+        if self._state.flies(sequence) and event_id & 3 == Priority.CRITICAL:
             return sequence
         if event_id < 0 or event_id & 3 != Priority.CRITICAL or sequence < self._replica.began:
             raise InvalidEventError(f"event {event_id} is not followed")
         self._read_all()
         if sequence >= self._bus._stats()["lanes"]["critical"]["published"]:
             raise InvalidEventError(f"event {event_id} has not been published")
-        if self._fate(sequence) is Fate.UNKNOWN and sequence < self._replica.state.next:
+        if self._fate(sequence) is Fate.UNKNOWN and sequence < self._state.next:
             event = event_at(self._bus, event_id)
             followed = event is None or wire.is_followed(event)
             if not followed or (event and self._policies.of(event.event_type) is None):
@@ -353,36 +355,24 @@ class Delivery:
 
     def _is_settled_before(self, sequence: int) -> bool:
         """Whether it was settled so long ago that nobody remembers by whom."""
-        state = self._replica.state
-        return sequence < state.next and state.find(sequence) is None
+        return sequence < self._state.next and self._fate(sequence) is Fate.UNKNOWN
 
     def _result(self, event_id: int) -> Result:
         sequence = event_id >> 2
-        tracked = self._replica.state.find(sequence)
-        if tracked is None:
+        known = self._state.outcome(sequence)
+        if known is None:
             settled = self._is_settled_before(sequence)
             return Result(Outcome.ACKED if settled else Outcome.STORAGE_ERROR, event_id)
-        return Result(
-            _OUTCOMES[self._fate(sequence)],
-            event_id,
-            dict(tracked.acked),
-            tracked.missing(),
-            dict(tracked.attempts),
-            tracked.steps,
-        )
+        fate, by, missing, attempts, steps = known
+        return Result(_OUTCOMES[fate], event_id, by, missing, attempts, steps)
 
     def _fate(self, sequence: int) -> Fate:
-        return self._replica.state.fate(sequence)
+        return Fate(self._state.fate(sequence))
 
     def _read(self, timeout_s: float = 0.0) -> int:
         """Take in what the log says; how many records."""
         with self._lock:
-            changed = self._replica.pump(timeout_s)
-            pending, in_flight = self._replica.state.pending, self._in_flight
-            for _, tracked in changed:
-                if tracked is not None and tracked.sequence not in pending:
-                    in_flight.discard(tracked.sequence)
-            return len(changed)
+            return self._replica.pump(timeout_s).events
 
     def _read_all(self) -> None:
         while self._read():
@@ -391,19 +381,17 @@ class Delivery:
     def _make_room(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         self._read_all()
-        state = self._replica.state
-        # Another thread may have read the end of one before this object knew of it.
-        self._in_flight = {one for one in self._in_flight if one in state.pending or one >= state.next}
-        while len(self._in_flight) >= self._most:
+        while self._state.in_flight >= self._most:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise InFlightFullError(
-                    f"{len(self._in_flight)} critical events are without outcome after {timeout_s} s, as many"
-                    f" as max_in_flight={self._most} allows; nothing was published"
+                    f"{self._state.in_flight} critical events are without outcome after {timeout_s} s, as"
+                    f" many as max_in_flight={self._most} allows; nothing was published"
                 )
             self._read(min(left, 0.05))
+        self._flying = self._state.in_flight
 
-    def _letter(self, tracked: Tracked) -> DeadLetter:
+    def _letter(self, tracked: _native.Tracked) -> DeadLetter:
         bus = self._bus
         names = {number: name for name, number in bus.types().items()}
         return DeadLetter(
@@ -451,9 +439,10 @@ class Delivery:
                 self._running = None
 
 
-_OUTCOMES = {
-    Fate.PENDING: Outcome.TIMEOUT,
-    Fate.ESCALATED: Outcome.ESCALATED,
-    Fate.ACKED: Outcome.ACKED,
-    Fate.DEAD: Outcome.DEAD_LETTERED,
+#: By plain words, which hash faster than those of an enumeration.
+_OUTCOMES: dict[str, Outcome] = {
+    Fate.PENDING.value: Outcome.TIMEOUT,
+    Fate.ESCALATED.value: Outcome.ESCALATED,
+    Fate.ACKED.value: Outcome.ACKED,
+    Fate.DEAD.value: Outcome.DEAD_LETTERED,
 }

@@ -20,9 +20,9 @@ from tickbus import _native
 from tickbus.delivery import files, wire
 from tickbus.delivery.actions import Actions
 from tickbus.delivery.policy import Escalation, Policies
-from tickbus.delivery.replica import BURST, Replica
+from tickbus.delivery.replica import BURST, Replica, Told
 from tickbus.delivery.schedule import Due, Schedule
-from tickbus.delivery.state import Fate, Kind, Record, Tracked
+from tickbus.delivery.state import Fate, Kind
 from tickbus.errors import BackpressureError, JournalError, StalledError
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ CURSOR = "delivery.loop"
 #: Seconds from one snapshot to the next, and the longest wait without looking.
 _SNAPSHOT_S = 1.0
 _LONGEST_WAIT_S = 0.25
+#: Records after which an event's timers begin anew.
+_TIMED = (Kind.EVENT, Kind.NAK, Kind.REDRIVEN)
 #: Seconds until a record is tried again that the bus did not take.
 _TRY_AGAIN_S = 0.1
 
@@ -74,7 +76,7 @@ class Loop:
         self._actions = actions or Actions(bus)
         self._schedule = Schedule(policies, chance)
         #: Records on the bus that wait to be persisted.
-        self._unseen: set[tuple[Kind, int, int]] = set()
+        self._unseen: set[tuple[str, int, int]] = set()
         self._cursor = _native.Cursor(bus, CURSOR, list(wire.PATTERNS), False)
         try:
             self._replica = Replica(bus, policies, folder, wait)
@@ -93,28 +95,30 @@ class Loop:
         wait = min(timeout_s, _LONGEST_WAIT_S, _LONGEST_WAIT_S if due is None else max(due - before, 0.0))
         if self._actions.busy:
             wait = min(wait, 0.01)
-        changed = self._replica.pump(wait)
+        read = self._replica.pump(wait, tell=True)
         # The wall clock first: an event is then taken for younger than it is, and never escalated early.
         wall = self._clock.wall()
         now = self._clock.monotonic()
-        for record, tracked in changed:
-            self._follow(record, tracked, now, wall)
-        if len(changed) < BURST:
+        for told in read.told:
+            self._follow(told, now, wall)
+        if read.roles_changed:
+            self._forget_settled()
+        elif read.events < BURST:
             # It came to the end of the lanes after this look began: what comes now is younger.
             self._looked = before
         written = self._write_due(now)
         for sequence, step in self._actions.done():
             written += self._publish(Kind.STEP_DONE, sequence, "", step)
-        self._changed += len(changed) + written
+        self._changed += read.events + written
         if self._changed and now - self._saved >= _SNAPSHOT_S:
             self.save()
-        return len(changed) + written
+        return read.events + written
 
     def save(self) -> None:
         """Write the snapshot, and let go of what lies before it in the log."""
         content, places = self._replica.snapshot()
         files.write_snapshot(self._folder, content)
-        low = min((*self._replica.state.pending, *self._replica.state.dead, places[2]))
+        low = self.state.low(places[2])
         # Dead letters and pending events are read again by sequence: the log keeps them.
         self._cursor.set((places[0], places[1], low))
         self._changed, self._saved = 0, self._clock.monotonic()
@@ -137,66 +141,66 @@ class Loop:
         number = self._bus.publish(
             wire.NUMBERS[Kind.LOOP], 0, float(os.getpid()), metadata=0, priority=wire.lane_of(Kind.LOOP)
         )
-        while replica.pump() or replica.read() <= number >> 2:
+        while replica.pump().events or replica.read() <= number >> 2:
             pass
         wall, now = self._clock.wall(), self._clock.monotonic()
         self._looked, self._saved, self._changed = now, now - _SNAPSHOT_S, 1
-        for tracked in list(replica.state.pending.values()):
+        pending = replica.state.all_pending()
+        for tracked in pending:
             policy = self._policies.of(tracked.event_type)
             if policy is None:
                 continue
             age = min(max((wall - tracked.time) / 1e9, 0.0), policy.escalate_after_s)
             self._schedule.begin(tracked, now, age, at_once=True)
-        for tracked in (*replica.state.pending.values(), *replica.state.dead.values()):
+        for tracked in (*pending, *replica.state.all_dead()):
             for step in range(1, tracked.steps + 1):
                 if step not in tracked.steps_done:
                     self._carry_out(tracked, step)
 
-    def _follow(self, record: Record, tracked: Tracked | None, now: float, wall: int) -> None:
+    def _follow(self, told: Told, now: float, wall: int) -> None:
         """Set the timers that a record asks for."""
-        if tracked is None:
-            if record.kind is Kind.ROLE:
-                self._forget_settled()
-            return
-        sequence = tracked.sequence
-        if (key := (record.kind, sequence, int(record.value))) in self._unseen:
+        kind, sequence, role, value = told
+        if (key := (kind, sequence, int(value))) in self._unseen:
             self._unseen.remove(key)
-            if record.kind is Kind.ESCALATED:
+            if kind == Kind.ESCALATED and (tracked := self.state.find(sequence)):
                 self._carry_out(tracked, key[2])
-        if sequence not in self._replica.state.pending:
+        if not self.state.is_pending(sequence):
             self._schedule.end(sequence)
-        elif record.kind is Kind.EVENT:
-            age = min(max((wall - tracked.time) / 1e9, 0.0), now - self._looked)
-            self._schedule.begin(tracked, now, age, at_once=False)
-        elif record.kind is Kind.NAK:
-            self._schedule.refused(tracked, record.role, now, record.value)
-        elif record.kind is Kind.REDRIVEN:
-            self._schedule.redriven(tracked, now)
+        elif kind in _TIMED and (tracked := self.state.find(sequence)):
+            if kind == Kind.EVENT:
+                age = min(max((wall - tracked.time) / 1e9, 0.0), now - self._looked)
+                self._schedule.begin(tracked, now, age, at_once=False)
+            elif kind == Kind.NAK:
+                self._schedule.refused(tracked, role, now, value)
+            else:
+                self._schedule.redriven(tracked, now)
 
     def _forget_settled(self) -> None:
         """A dropped role settles events that only waited for it."""
-        for sequence in self._schedule.sequences() - self._replica.state.pending.keys():
+        for sequence in self._schedule.sequences().difference(self.state.pending()):
             self._schedule.end(sequence)
 
     def _write_due(self, now: float) -> int:
         written = 0
         while (sequence := self._schedule.take(now)) is not None:
-            tracked = self._replica.state.pending.get(sequence)
+            tracked = self.state.find(sequence) if self.state.is_pending(sequence) else None
             if tracked is None:
                 self._schedule.end(sequence)
                 continue
             dues = self._schedule.conclude(tracked, now)
             concluded = [self._conclude(tracked, due) for due in dues]
-            if all(concluded):
+            written += len(dues)
+            # What was concluded counts already.
+            tracked = self.state.find(sequence) if self.state.is_pending(sequence) else None
+            if tracked is None:
+                self._schedule.end(sequence)
+            elif all(concluded):
                 self._schedule.again(tracked)
             else:
                 self._schedule.retry(tracked, now + _TRY_AGAIN_S)
-            if sequence not in self._replica.state.pending:
-                self._schedule.end(sequence)
-            written += len(dues)
         return written
 
-    def _conclude(self, tracked: Tracked, due: Due) -> bool:
+    def _conclude(self, tracked: _native.Tracked, due: Due) -> bool:
         if (due.kind, tracked.sequence, due.value) in self._unseen:
             return False
         value = float(due.value)
@@ -207,14 +211,12 @@ class Loop:
         if not self._publish(due.kind, tracked.sequence, due.role, value, tracked.symbol):
             return False
         # It will be read back as well, and says nothing new then.
-        self._replica.state.apply(
-            Record(due.kind, tracked.sequence, due.role, float(due.value), self._clock.wall())
-        )
-        if due.kind is Kind.ESCALATED:
-            self._carry_out(tracked, due.value)
+        self.state.note(due.kind, tracked.sequence, due.role, float(due.value), self._clock.wall())
+        if due.kind is Kind.ESCALATED and (known := self.state.find(tracked.sequence)):
+            self._carry_out(known, due.value)
         return True
 
-    def _carry_out(self, tracked: Tracked, step: int) -> None:
+    def _carry_out(self, tracked: _native.Tracked, step: int) -> None:
         policy = self._policies.of(tracked.event_type)
         if policy is None or not policy.ladder:
             return
@@ -251,7 +253,7 @@ class Loop:
 
     def fate(self, sequence: int) -> Fate:
         """What has become of an event, as far as the loop has read."""
-        return self._replica.state.fate(sequence)
+        return Fate(self.state.fate(sequence))
 
 
 def event_at(bus: Bus, event_id: int) -> _native.Event | None:

@@ -6,22 +6,35 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tickbus import _native
 from tickbus.delivery import files, wire
 from tickbus.delivery.policy import Policies
-from tickbus.delivery.state import Kind, Record, State, Tracked
+from tickbus.delivery.state import new_state
+from tickbus.errors import PatternError
 
 if TYPE_CHECKING:
     from tickbus.bus import Bus, Wait
 
-__all__ = ["Replica"]
+__all__ = ["Pumped", "Replica", "Told"]
 
 #: Records that one pump takes at most.
 BURST = 256
 
+#: Kind, sequence of the event, role and value of a record about an event that is followed.
+Told = tuple[str, int, str, float]
+
 _log = logging.getLogger("tickbus")
+
+
+class Pumped(NamedTuple):
+    """What reading came to: how many events, what they said if that was asked for, and whether it ended at
+    a role's record before the end of the lanes."""
+
+    events: int
+    told: list[Told]
+    roles_changed: bool
 
 
 class Replica:
@@ -35,8 +48,7 @@ class Replica:
 
     def __init__(self, bus: Bus, policies: Policies, folder: Path, wait: Wait) -> None:
         self._bus = bus
-        self._matchers: dict[tuple[str, ...], _native.Matcher] = {}
-        self.state = State(policies, self._matches)
+        self.state = new_state(bus, policies)
         snapshot = _ensured(bus, folder)
         self.began: int = snapshot["began"]
         noted = snapshot["next"]
@@ -46,18 +58,18 @@ class Replica:
         start = {"normal": normal << 2, "high": high << 2 | 1, "critical": critical << 2 | 2}
         self._subscription = bus.subscribe(*wire.PATTERNS, start=start, wait=wait)
 
-    def pump(self, timeout_s: float = 0.0) -> list[tuple[Record, Tracked | None]]:
-        """Read what is there, or wait for it; the records with the events they changed."""
-        changed = []
-        event = self._subscription.poll(timeout_s)
-        while event is not None:
-            record = self._record(event)
-            if record is not None:
-                changed.append((record, self.state.apply(record)))
-                if len(changed) >= BURST:
-                    break
-            event = self._subscription.poll()
-        return changed
+    def pump(self, timeout_s: float = 0.0, *, tell: bool = False) -> Pumped:
+        """Read what is there, or wait for it; *tell*: say what was read."""
+        count, told, role = self.state.read(self._subscription, timeout_s, BURST, tell)
+        if role is not None:
+            self._role(role)
+        return Pumped(count, told, role is not None)
+
+    def wait(self, sequence: int, timeout_s: float) -> None:
+        """Read until the event at *sequence* is settled or dead, or for *timeout_s* seconds."""
+        _, role = self.state.wait(self._subscription, sequence, timeout_s)
+        if role is not None:
+            self._role(role)
 
     def read(self) -> int:
         """Next sequence of the critical lane to be read."""
@@ -77,33 +89,27 @@ class Replica:
             "began": self.began,
             "next": places,
             "roles": state.roles,
-            "pending": [self._dump(one) for one in state.pending.values()],
-            "dead": [self._dump(one) for one in state.dead.values()],
+            "pending": [self._dump(one) for one in state.all_pending()],
+            "dead": [self._dump(one) for one in state.all_dead()],
         }
         return content, places
 
     def close(self) -> None:
         self._subscription.close()
 
-    def _record(self, event: _native.Event) -> Record | None:
-        record = wire.record_of(event)
-        if record is None or record.kind is not Kind.ROLE or not record.value:
-            return record
+    def _role(self, event: _native.Event) -> None:
+        """Take in what the record of a role says."""
+        if not event.value:
+            self.state.drop_role(event.source)
+            return
         try:
-            patterns = tuple(json.loads(self._bus.payload(event))["patterns"])
-        except (LookupError, ValueError, TypeError) as error:
+            patterns = json.loads(self._bus.payload(event))["patterns"]
+            self.state.register(event.source, patterns)
+        except (LookupError, ValueError, TypeError, PatternError) as error:
             # Anybody can publish an event of this type.
             _log.error("delivery: %r does not say what the role wants", event, exc_info=error)
-            return None
-        return record._replace(patterns=patterns)
 
-    def _matches(self, patterns: tuple[str, ...], event_type: int, source: int, symbol: int) -> bool:
-        matcher = self._matchers.get(patterns)
-        if matcher is None:
-            matcher = self._matchers[patterns] = _native.Matcher(self._bus, list(patterns))
-        return matcher.matches(event_type, source, symbol)
-
-    def _dump(self, tracked: Tracked) -> dict[str, Any]:
+    def _dump(self, tracked: _native.Tracked) -> dict[str, Any]:
         """Numbers of symbols and sources are a bus's own, so their names are kept."""
         bus = self._bus
         return {
@@ -123,25 +129,27 @@ class Replica:
     def _load(self, snapshot: dict[str, Any], end: int) -> None:
         """Take the snapshot, up to sequence *end* of the critical lane: beyond, the log has other events."""
         bus, state = self._bus, self.state
-        state.roles = {name: tuple(patterns) for name, patterns in snapshot["roles"].items()}
-        state.next = min(snapshot["next"][2], end)
+        for name, patterns in snapshot["roles"].items():
+            state.register(name, list(patterns))
+        state.begin(min(snapshot["next"][2], end))
         beyond = 0
-        for kept, rows in ((state.pending, snapshot["pending"]), (state.dead, snapshot["dead"])):
+        for dead, rows in ((False, snapshot["pending"]), (True, snapshot["dead"])):
             for row in rows:
                 if row["sequence"] >= end:
                     beyond += 1
                     continue
-                kept[row["sequence"]] = Tracked(
+                state.restore(
+                    dead=dead,
                     sequence=row["sequence"],
                     event_type=row["type"],
                     source=bus.source_id(row["source"]) if row["source"] else 0,
                     symbol=bus.symbol_id(row["symbol"]) if row["symbol"] else 0,
                     time=row["time"],
-                    roles=tuple(row["roles"]),
-                    acked=dict(row["acked"]),
-                    attempts=dict(row["attempts"]),
+                    roles=row["roles"],
+                    acked=list(row["acked"].items()),
+                    attempts=list(row["attempts"].items()),
                     steps=row["steps"],
-                    steps_done=frozenset(row["steps_done"]),
+                    steps_done=row["steps_done"],
                     redrives=row["redrives"],
                 )
         if beyond:

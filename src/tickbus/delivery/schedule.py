@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tickbus._native import Tracked
 from tickbus.delivery.policy import Policies, Policy
-from tickbus.delivery.state import Kind, Tracked
+from tickbus.delivery.state import Kind
 
 __all__ = ["Due", "Schedule"]
 
