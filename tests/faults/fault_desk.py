@@ -319,8 +319,10 @@ def _while_the_journal_is_late(work: Callable[[], None]) -> None:
     """Do some work until it is killed, again when the host is not there for too long."""
     logging.disable()
     while True:
-        with suppress(BackpressureError, StalledError, JournalError):
+        try:
             work()
+        except (BackpressureError, StalledError, JournalError) as e:
+            import traceback; print(os.getpid()); traceback.print_exc()
         time.sleep(0.01)
 
 

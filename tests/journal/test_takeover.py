@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 import tickbus as tb
+from tickbus.errors import JournalLateError
 from tickbus.journal import Journal
 
 
@@ -26,3 +29,23 @@ def test_events_on_a_named_bus_outlive_their_publisher_and_the_journal(tmp_path,
             values += [event.value for event in events]
 
     assert [float(n) for n in range(20_000)] == values
+
+
+def test_nobody_is_taken_for_a_journal_that_was_killed(tmp_path, bus_name, fork, wait_until):
+    """Whoever subscribes next does not stand in the place of the dead, so the journal can begin again."""
+    kept = Journal(tmp_path / "journal", critical="os", segment_mib=1)
+
+    def keep():
+        bus = tb.Bus(bus_name, journal=kept)
+        wait_until(lambda: not bus, 3600)
+
+    host = fork(keep)
+    with tb.Bus(bus_name, critical_timeout_s=0.01) as bus:
+        wait_until(lambda: bus._journal_path is not None)
+        host.kill()
+        # It notices the dead, and gives their places away.
+        with pytest.raises(JournalLateError) as late, bus.subscribe(">"):
+            bus.publish(tb.EventType.DRAWDOWN_ALERT, "BTC-USDT", 1.0)
+        with tb.Bus(bus_name) as other, bus.subscribe(">"), other.subscribe(">"):
+            with tb.Bus(bus_name, journal=kept), bus.subscribe(">", start=late.value.event_id) as reader:
+                assert reader.poll(5).value == 1.0
