@@ -319,10 +319,8 @@ def _while_the_journal_is_late(work: Callable[[], None]) -> None:
     """Do some work until it is killed, again when the host is not there for too long."""
     logging.disable()
     while True:
-        try:
+        with suppress(BackpressureError, StalledError, JournalError):
             work()
-        except (BackpressureError, StalledError, JournalError) as e:
-            import traceback; print(os.getpid()); traceback.print_exc()
         time.sleep(0.01)
 
 
