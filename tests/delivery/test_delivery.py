@@ -478,7 +478,7 @@ class TestClosing:
             assert member.closed
             delivery.close()
             member.close()
-        assert [cursor.holder for cursor in journals.cursors(kept.path)] == [None, None]
+        assert {cursor.holder for cursor in journals.cursors(kept.path)} == {None}
 
     def test_a_member_that_is_closed_stops_its_loop(self, delivery):
         oms = delivery.subscribe("risk.>", role="oms")

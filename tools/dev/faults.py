@@ -1,5 +1,5 @@
 """
-The fault campaigns of the journal: what there is, and how a budget of time is shared among them.
+The fault campaigns of journal and delivery: what there is, and how a budget of time is shared among them.
 
 Those in Python (``tests/faults``) stop when their share is used up. Those in Rust flip every bit and tear
 at every byte whatever the budget: the simulated disk is what gets more lives out of more time.
@@ -22,6 +22,7 @@ PYTHON_CAMPAIGNS: Mapping[str, str] = {
     "full": "tests/faults/test_full_disk.py",
     "device": "tests/faults/test_failing_device.py",
     "writers": "tests/faults/test_two_writers.py",
+    "delivery": "tests/faults/test_delivery_killed.py",
 }
 RUST_CAMPAIGNS: Mapping[str, str] = {"torn": "torn::", "bits": "damage::", "simulated": "crashes::"}
 NAMES = (*PYTHON_CAMPAIGNS, *RUST_CAMPAIGNS)

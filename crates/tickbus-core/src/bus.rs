@@ -202,13 +202,14 @@ impl Bus {
     }
 
     /// Move a lane's gate up to its slowest gating reader. With a journal that is the journal alone:
-    /// the others find there what they come too late for.
+    /// the others find there what they come too late for. Critical events wait for the next journal when
+    /// this one was killed: publishers have been told that they will be persisted.
     pub(crate) fn rescan_gate(&self, number: usize) {
         let lane = &self.lanes[number];
         // Read before the scan: a reader that joins later starts here or behind it.
         let tail = lane.tail();
         let slowest = match self.persistence.reader() {
-            Some(journal) if self.readers.owner(journal).is_some() => {
+            Some(journal) if number == CRITICAL || self.readers.owner(journal).is_some() => {
                 Some(self.readers.cursor(journal, number))
             }
             _ => self.readers.slowest_gating(number).map(|(cursor, _)| cursor),

@@ -213,7 +213,7 @@ impl Bus {
                 return Err(BusError::OtherBus { lane: number, next, tail });
             }
         }
-        let reader = self.readers.enter(self.number(), gating, from.next)?;
+        let reader = self.readers.enter(self.number(), gating, from.next, None)?;
         for (number, (lane, next)) in self.lanes.iter().zip(from.next).enumerate() {
             self.readers.start(reader, number, next);
             self.persistence.set_persisted(number, next);

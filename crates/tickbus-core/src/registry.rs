@@ -103,9 +103,17 @@ impl Readers {
     }
 
     /// Take a free number for a reader that gates the lanes in `gating`, a bit each. `cursors` is
-    /// where it holds their gates until it knows better.
-    pub fn enter(&self, owner: u8, gating: u64, cursors: [u64; 3]) -> Result<usize, BusError> {
-        let free = (0..READERS).find(|n| self.of(*n)[OWNER].load(Ordering::Acquire) == 0);
+    /// where it holds their gates until it knows better. `kept` is a number that is not free although
+    /// its owner is gone: the journal's.
+    pub fn enter(
+        &self,
+        owner: u8,
+        gating: u64,
+        cursors: [u64; 3],
+        kept: Option<usize>,
+    ) -> Result<usize, BusError> {
+        let is_free = |n: &usize| self.of(*n)[OWNER].load(Ordering::Acquire) == 0;
+        let free = (0..READERS).find(|n| Some(*n) != kept && is_free(n));
         let number = free.ok_or(BusError::Capacity { what: "subscriptions", limit: READERS })?;
         let cells = self.of(number);
         cells[GATING].store(gating, Ordering::Relaxed);

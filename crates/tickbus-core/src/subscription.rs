@@ -104,7 +104,9 @@ impl Subscription {
             let _guard = bus.admin.lock()?;
             // Holding the gate where it is; raised to the true start below.
             let held = [0, 0, bus.lanes[CRITICAL].gate().unwrap_or(0)];
-            bus.readers.enter(bus.number(), u64::from(gating) << CRITICAL, held)?
+            // A journal that was killed has left its number, and whoever took that would be taken for it.
+            let journal = bus.persistence().reader();
+            bus.readers.enter(bus.number(), u64::from(gating) << CRITICAL, held, journal)?
         };
         let unfiltered = patterns.contains(&">");
         let mut subscription = Subscription {

@@ -49,8 +49,8 @@ fn number(py: Python<'_>, names: &BusNames, role: &str) -> PyResult<u16> {
     names.source(role).map_err(|error| crate::error::of(py, error.into()))
 }
 
-/// What reading came to: how many events, records of events that are followed as
-/// ``(kind, sequence, role, value)``, and the record of a role at which it ended.
+/// What reading came to: how many events, records of events that are followed (and of loops) as
+/// ``(kind, sequence or term, role, value)``, and the record of a role at which it ended.
 type Read = (usize, Vec<(&'static str, u64, String, f64)>, Option<Event>);
 
 #[pymethods]
@@ -113,6 +113,9 @@ impl DeliveryState {
             let kind = Kind::of(event.event_type);
             if kind == Some(Kind::Role) {
                 return Ok((count, told, Some(reader.event(&Delivered { sequence, event }))));
+            }
+            if kind == Some(Kind::Loop) && tell {
+                told.push((Kind::Loop.name(), event.metadata, String::new(), event.value));
             }
             let about = self.core.with(py, |state| state.take(sequence, &event));
             if let (Some(about), true) = (about, tell) {

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tickbus import _native, journal
 from tickbus.delivery import files, wire
+from tickbus.delivery.lease import Watch
 from tickbus.delivery.loop import Clock, Loop, event_at
 from tickbus.delivery.policy import Action, Escalation, NextRole, Notify, Policies, Policy, Publish, Retry
 from tickbus.delivery.replica import Replica
@@ -409,10 +410,11 @@ class Delivery:
 
     def _run(self) -> None:
         """Run the loop when nobody else does, until this object is closed."""
+        watch = Watch()
         while not self._stop.is_set() and not self._bus.closed:
             try:
                 self._running = Loop(
-                    self._bus, self._policies, self._folder, clock=self._clock, wait=self._wait
+                    self._bus, self._policies, self._folder, clock=self._clock, wait=self._wait, watch=watch
                 )
             except CursorLockedError:
                 self._stop.wait(_LOOK_S)
@@ -430,6 +432,9 @@ class Delivery:
             except BusClosedError:
                 self._running.abandon()
                 return
+            except CursorLockedError as taken:
+                _log.warning("delivery: the loop is another's now: %s", taken)
+                self._running.abandon()
             except Exception:
                 # Another process may do better; this one tries again as well.
                 _log.exception("delivery: the loop failed")

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ __all__ = [
 FOLDER = "delivery"
 #: Members that a role can have at once.
 MEMBERS = 64
-_SNAPSHOT = "snapshot.json"
+_SNAPSHOT = re.compile(r"snapshot\.(\d+)\.json\Z")
 _VERSION = 1
 
 
@@ -35,25 +36,31 @@ def folder_of(journal: Path) -> Path:
     return folder
 
 
-def write_snapshot(folder: Path, content: dict[str, Any]) -> None:
-    """Replace the snapshot: whole, and on the disk, or not at all."""
-    new = folder / f"{_SNAPSHOT}.new"
+def write_snapshot(folder: Path, content: dict[str, Any], term: int) -> None:
+    """
+    Make a snapshot the one of a loop's term: whole, and on the disk, or not at all.
+
+    The newest term's counts. So a loop that was stopped here, and goes on when another has taken over, does
+    no harm.
+    """
+    place = folder / f"snapshot.{term}.json"
+    new = place.with_suffix(".new")
     _write(new, content)
-    new.replace(folder / _SNAPSHOT)
+    new.replace(place)
     _sync(folder)
+    for before, name in _snapshots(folder):
+        if before < term:
+            (folder / name).unlink(missing_ok=True)
 
 
 def write_first_snapshot(folder: Path, content: dict[str, Any], pid: int) -> None:
-    """Write the snapshot unless somebody else was faster."""
-    new = folder / f"{_SNAPSHOT}.{pid}.new"
+    """Write the snapshot before any loop's unless somebody else was faster."""
+    place = folder / "snapshot.0.json"
+    new = folder / f"{place.stem}.{pid}.new"
     _write(new, content)
     try:
-        os.link(new, folder / _SNAPSHOT)
-    except FileExistsError:
-        if read_snapshot(folder) is None:
-            raise JournalError(
-                f"{folder / _SNAPSHOT} cannot be read by this version; remove it to begin anew"
-            ) from None
+        with contextlib.suppress(FileExistsError):
+            os.link(new, place)
     finally:
         new.unlink()
     _sync(folder)
@@ -74,13 +81,32 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
+def _snapshots(folder: Path) -> list[tuple[int, str]]:
+    """Terms that have a snapshot, and its name; the newest last."""
+    names = os.listdir(folder)
+    return sorted((int(match[1]), name) for name in names if (match := _SNAPSHOT.match(name)))
+
+
 def read_snapshot(folder: Path) -> dict[str, Any] | None:
-    """The snapshot; ``None`` when there is none that this version can read."""
-    try:
-        content = json.loads((folder / _SNAPSHOT).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return content if isinstance(content, dict) and content.get("version") == _VERSION else None
+    """
+    The snapshot; ``None`` when there is none.
+
+    Raises:
+        JournalError: This version cannot read it.
+    """
+    while found := _snapshots(folder):
+        place = folder / found[-1][1]
+        try:
+            content = json.loads(place.read_text())
+        except FileNotFoundError:
+            # There is a newer one.
+            continue
+        except ValueError:
+            content = None
+        if isinstance(content, dict) and content.get("version") == _VERSION:
+            return content
+        raise JournalError(f"{place} cannot be read by this version; remove it to begin anew")
+    return None
 
 
 class Member:

@@ -1,12 +1,14 @@
 """
 The loop: draws conclusions from the state and the clock, and writes each down before it counts.
 
-Whoever has the cursor ``delivery.loop`` runs it. A loop acts only when it has read its own ``loop``
-record, and so everything that any loop before it wrote.
+Whoever has the newest term runs it (``lease.py``). A loop acts only when it has read its own ``loop``
+record, and so everything that any loop before it wrote; it stops when it learns of a newer term, from the
+lease before each thing it does, or from the log.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -16,24 +18,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tickbus import _native
+from tickbus import _native, journal
 from tickbus.delivery import files, wire
 from tickbus.delivery.actions import Actions
+from tickbus.delivery.lease import BEAT_S, Lease, Watch
 from tickbus.delivery.policy import Escalation, Policies
 from tickbus.delivery.replica import BURST, Replica, Told
 from tickbus.delivery.schedule import Due, Schedule
 from tickbus.delivery.state import Fate, Kind
-from tickbus.errors import BackpressureError, JournalError, StalledError
+from tickbus.errors import (
+    BackpressureError,
+    CursorLockedError,
+    JournalError,
+    StalledError,
+    UnknownNameError,
+)
 
 if TYPE_CHECKING:
     from tickbus.bus import Bus, Wait
 
 __all__ = ["Clock", "Loop", "event_at"]
 
+#: Each term has a cursor of its own: what a stopped loop holds must not be in the way of the next.
 CURSOR = "delivery.loop"
-#: Seconds from one snapshot to the next, and the longest wait without looking.
+#: Seconds from one snapshot to the next, and of those at least how many times what the last one took.
 _SNAPSHOT_S = 1.0
-_LONGEST_WAIT_S = 0.25
+_SNAPSHOT_REST = 20
+_LONGEST_WAIT_S = BEAT_S
 #: Records after which an event's timers begin anew.
 _TIMED = (Kind.EVENT, Kind.NAK, Kind.REDRIVEN)
 #: Seconds until a record is tried again that the bus did not take.
@@ -54,8 +65,10 @@ class Loop:
     """
     Retries, escalations and dead letters of one bus.
 
+    Args:
+        watch: What this process has seen of the loop that runs; without it one that hangs is waited for.
     Raises:
-        CursorLockedError: Somebody else runs it.
+        CursorLockedError: Somebody else runs it; also from all methods, when somebody has taken it over.
     """
 
     def __init__(
@@ -68,6 +81,7 @@ class Loop:
         wait: Wait = "adaptive",
         actions: Actions | None = None,
         chance: Callable[[], float] = random.random,
+        watch: Watch | None = None,
     ) -> None:
         self._bus = bus
         self._policies = policies
@@ -77,16 +91,22 @@ class Loop:
         self._schedule = Schedule(policies, chance)
         #: Records on the bus that wait to be persisted.
         self._unseen: set[tuple[str, int, int]] = set()
-        self._cursor = _native.Cursor(bus, CURSOR, list(wire.PATTERNS), False)
-        try:
+        #: Steps that were begun and whose end has not been read.
+        self._begun: set[tuple[int, int]] = set()
+        self._next_save = 0.0
+        with contextlib.ExitStack() as undo:
+            self._lease = Lease(folder, watch)
+            undo.callback(self._lease.close)
+            self._cursor_name = f"{CURSOR}.{self._lease.term}"
+            self._cursor = _native.Cursor(bus, self._cursor_name, list(wire.PATTERNS), False)
+            undo.callback(self._leave_cursor)
             self._replica = Replica(bus, policies, folder, wait)
-            if self._cursor.resume is None:
-                self._cursor.set(self._replica._subscription._next())
+            undo.callback(self._replica.close)
+            self.state = self._replica.state
+            self._hold_log(self._replica.places())
+            self._earlier = [one.name for one in journal.cursors(folder.parent) if self._is_earlier(one.name)]
             self._catch_up()
-        except BaseException:
-            self._cursor.close()
-            raise
-        self.state = self._replica.state
+            undo.pop_all()
 
     def step(self, timeout_s: float = _LONGEST_WAIT_S) -> int:
         """Read, and write what is due; how many records were read or written."""
@@ -96,6 +116,7 @@ class Loop:
         if self._actions.busy:
             wait = min(wait, 0.01)
         read = self._replica.pump(wait, tell=True)
+        self._lease.hold()
         # The wall clock first: an event is then taken for younger than it is, and never escalated early.
         wall = self._clock.wall()
         now = self._clock.monotonic()
@@ -110,18 +131,21 @@ class Loop:
         for sequence, step in self._actions.done():
             written += self._publish(Kind.STEP_DONE, sequence, "", step)
         self._changed += read.events + written
-        if self._changed and now - self._saved >= _SNAPSHOT_S:
+        if self._changed and now >= self._next_save:
             self.save()
         return read.events + written
 
     def save(self) -> None:
         """Write the snapshot, and let go of what lies before it in the log."""
+        self._lease.hold()
+        begun = self._clock.monotonic()
         content, places = self._replica.snapshot()
-        files.write_snapshot(self._folder, content)
-        low = self.state.low(places[2])
-        # Dead letters and pending events are read again by sequence: the log keeps them.
-        self._cursor.set((places[0], places[1], low))
-        self._changed, self._saved = 0, self._clock.monotonic()
+        files.write_snapshot(self._folder, content, self._lease.term)
+        self._hold_log(places)
+        self._earlier = [name for name in self._earlier if not self._drop(name)]
+        now = self._clock.monotonic()
+        # It costs what is pending: of much there is a snapshot less often.
+        self._changed, self._next_save = 0, now + max(_SNAPSHOT_S, _SNAPSHOT_REST * (now - begun))
 
     def close(self) -> None:
         """Leave the loop to others."""
@@ -133,18 +157,47 @@ class Loop:
     def abandon(self) -> None:
         """Leave without a word, as a crash does."""
         self._replica.close()
+        self._leave_cursor()
+        self._lease.close()
+
+    def _hold_log(self, places: tuple[int, int, int]) -> None:
+        """Let the log keep what lies behind these places, and what is pending or dead."""
+        self._cursor.set((places[0], places[1], self.state.low(places[2])))
+
+    def _leave_cursor(self) -> None:
         self._cursor.close()
+        if self._lease.lost:
+            # The one who has the loop now may have looked for earlier cursors before this one was there.
+            self._drop(self._cursor_name)
+
+    def _is_earlier(self, name: str) -> bool:
+        prefix, _, term = name.rpartition(".")
+        return prefix == CURSOR and term.isdecimal() and int(term) < self._lease.term
+
+    def _drop(self, name: str) -> bool:
+        """Take away a term's cursor; not while somebody holds it, who is stopped then."""
+        try:
+            journal.drop_cursor(self._folder.parent, name)
+        except CursorLockedError:
+            return False
+        except UnknownNameError:
+            pass
+        return True
 
     def _catch_up(self) -> None:
         """Read everything up to a record of our own, then begin the timers of what is pending."""
         replica = self._replica
         number = self._bus.publish(
-            wire.NUMBERS[Kind.LOOP], 0, float(os.getpid()), metadata=0, priority=wire.lane_of(Kind.LOOP)
+            wire.NUMBERS[Kind.LOOP],
+            0,
+            float(os.getpid()),
+            metadata=self._lease.term,
+            priority=wire.lane_of(Kind.LOOP),
         )
         while replica.pump().events or replica.read() <= number >> 2:
-            pass
+            self._lease.hold()
         wall, now = self._clock.wall(), self._clock.monotonic()
-        self._looked, self._saved, self._changed = now, now - _SNAPSHOT_S, 1
+        self._looked, self._next_save, self._changed = now, now, 1
         pending = replica.state.all_pending()
         for tracked in pending:
             policy = self._policies.of(tracked.event_type)
@@ -154,16 +207,21 @@ class Loop:
             self._schedule.begin(tracked, now, age, at_once=True)
         for tracked in (*pending, *replica.state.all_dead()):
             for step in range(1, tracked.steps + 1):
-                if step not in tracked.steps_done:
-                    self._carry_out(tracked, step)
+                self._carry_out(tracked, step)
 
     def _follow(self, told: Told, now: float, wall: int) -> None:
         """Set the timers that a record asks for."""
         kind, sequence, role, value = told
-        if (key := (kind, sequence, int(value))) in self._unseen:
-            self._unseen.remove(key)
-            if kind == Kind.ESCALATED and (tracked := self.state.find(sequence)):
-                self._carry_out(tracked, key[2])
+        if kind == Kind.LOOP:
+            if sequence > self._lease.term:
+                raise CursorLockedError(f"the log says that term {sequence} of the loop has begun")
+            return
+        self._unseen.discard((kind, sequence, int(value)))
+        if kind == Kind.ESCALATED and (tracked := self.state.find(sequence)):
+            # It may be one that was late, or of an earlier loop that was stopped and never carries it out.
+            self._carry_out(tracked, int(value))
+        elif kind == Kind.STEP_DONE:
+            self._begun.discard((sequence, int(value)))
         if not self.state.is_pending(sequence):
             self._schedule.end(sequence)
         elif kind in _TIMED and (tracked := self.state.find(sequence)):
@@ -220,6 +278,10 @@ class Loop:
         policy = self._policies.of(tracked.event_type)
         if policy is None or not policy.ladder:
             return
+        if step in tracked.steps_done or (tracked.sequence, step) in self._begun:
+            return
+        self._lease.hold()
+        self._begun.add((tracked.sequence, step))
         action = policy.ladder[(step - 1) % len(policy.ladder)]
         event_id = tracked.sequence << 2 | 2
         escalation = Escalation(event_at(self._bus, event_id), event_id, step, tracked.missing())
@@ -231,6 +293,7 @@ class Loop:
             _log.exception("delivery: step %d for event %d failed", step, event_id)
 
     def _publish(self, kind: Kind, sequence: int, role: str, value: float, symbol: int = 0) -> bool:
+        self._lease.hold()
         try:
             self._bus.publish(
                 wire.NUMBERS[kind],

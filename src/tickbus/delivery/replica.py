@@ -73,7 +73,11 @@ class Replica:
 
     def read(self) -> int:
         """Next sequence of the critical lane to be read."""
-        return self._subscription._next()[2]
+        return self.places()[2]
+
+    def places(self) -> tuple[int, int, int]:
+        """Next sequences to be read, by lane number."""
+        return self._subscription._next()
 
     @property
     def missed(self) -> int:
@@ -82,7 +86,7 @@ class Replica:
 
     def snapshot(self) -> tuple[dict[str, Any], tuple[int, int, int]]:
         """The state as JSON takes it, and the places it was read up to."""
-        places = self._subscription._next()
+        places = self.places()
         state = self.state
         content = {
             "life": _native.bus_life(self._bus),

@@ -355,7 +355,8 @@ class RoleSubscription:
         if sequence in self._acked:
             return None
         self._owed[sequence] = None
-        redelivered = sequence < self._taken_over_at
+        # Another member may have been handed it by the loop while nobody had read it here.
+        redelivered = sequence < self._taken_over_at or sequence in self._attempts
         attempt = self._attempts.get(sequence, 1) + 1 if redelivered else 1
         return self._hand_out(event, sequence, attempt, redelivered)
 

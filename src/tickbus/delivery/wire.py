@@ -31,7 +31,7 @@ _FIELDS = {
     Kind.STEP_DONE: ("step", "event_sequence"),
     Kind.DEAD: ("redrives", "event_sequence"),
     Kind.REDRIVEN: ("redrives", "event_sequence"),
-    Kind.LOOP: ("pid", "zero"),
+    Kind.LOOP: ("pid", "term"),
 }
 #: Records that decide something; an acknowledgement can be lost, these cannot.
 _CRITICAL = {Kind.ROLE, Kind.ESCALATED, Kind.DEAD, Kind.REDRIVEN, Kind.LOOP}
