@@ -42,6 +42,8 @@ _MOVE_EVERY = 64
 _REMEMBERED = 65_536
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\Z")
 
+#: As a plain number, which compares faster than a member of an enumeration.
+_CRITICAL = int(Priority.CRITICAL)
 _REDELIVER = wire.NUMBERS[Kind.REDELIVER]
 _ACK = wire.NUMBERS[Kind.ACK]
 _NAK = wire.NUMBERS[Kind.NAK]
@@ -321,13 +323,12 @@ class RoleSubscription:
 
     def _catch_up(self) -> None:
         """Read what the log says about the role's events, so that none is handed out that is done."""
-        while events := self._records.drain():
-            for event in events:
-                self._remember(event)
-                if event.event_type == _REDELIVER:
-                    attempt, member = wire.unpack_attempt(event.value)
-                    if member == self.number:
-                        self._again.append((event.metadata, attempt))
+        while (event := self._records.poll()) is not None:
+            self._remember(event)
+            if event.event_type == _REDELIVER:
+                attempt, member = wire.unpack_attempt(event.value)
+                if member == self.number:
+                    self._again.append((event.metadata, attempt))
 
     def _remember(self, event: _native.Event) -> None:
         """Take in what the log says about the role's events."""
@@ -348,7 +349,7 @@ class RoleSubscription:
         if event.event_type == _REDELIVER:
             # It has woken this member; the records have been, or will be, read with the others.
             return None
-        if event.priority != Priority.CRITICAL:
+        if event.priority != _CRITICAL:
             return None
         sequence = event.sequence
         assert sequence is not None, "delivered events have a sequence"
@@ -384,7 +385,7 @@ class RoleSubscription:
 
     def _sequence(self, event: _native.Event) -> int:
         sequence = event.sequence
-        if sequence is None or event.priority != Priority.CRITICAL:
+        if sequence is None or event.priority != _CRITICAL:
             raise InvalidEventError(f"{event!r} is no event of the critical lane")
         if sequence not in self._open and sequence not in self._acked:
             raise InvalidEventError(f"{event!r} was not handed to {self!r}")
