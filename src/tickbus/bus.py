@@ -63,6 +63,7 @@ class Bus(_native.Bus):
         allow_nan: Publish NaN values instead of refusing them.
         critical_timeout_s: Seconds a critical publish waits for a slow subscriber.
         source: What events come from when ``publish`` does not say.
+        create: False: raise when no bus runs under the name, instead of making one.
         journal: Keep every event in this directory, or as a :class:`tickbus.journal.Journal` says.
             Critical events are then persisted before anybody sees them, and a subscription that
             was overtaken, or starts in the past, reads the journal. Only one handle of a named bus
@@ -75,6 +76,7 @@ class Bus(_native.Bus):
         BusOwnerError: The name belongs to another user.
         CapacityError: No room in shared memory, or too many participants.
         InvalidNameError, InvalidSizeError: The name or a size is none.
+        UnknownNameError: With ``create=False``: no bus runs under the name.
     """
 
     def __new__(
@@ -273,7 +275,9 @@ class Bus(_native.Bus):
         ``lanes`` by name: published, capacity, stalled (publishes given up behind a stopped process),
         repaired (publishes of dead processes completed by others), spilled (batches or events that
         used the critical reserve), refused, waited. ``subscriptions`` and ``handlers`` are this
-        object's own, with their ledgers. ``journal`` has the figures of the journal that this object
+        object's own, with their ledgers. ``journaled`` says of the bus's journal, whoever keeps it: state
+        ("none", "live", "full", "failed"), pid, path, and by lane how many events are not in it yet.
+        ``journal`` has the figures of the journal that this object
         keeps: positions, segments and bytes by form, what was sealed, packed and removed, what fails;
         None when it keeps none.
         """
@@ -295,6 +299,13 @@ class Bus(_native.Bus):
             for one in self._handlers
         ]
         return stats
+
+    def readers(self) -> list[dict[str, Any]]:
+        """
+        The readers of all processes on the bus but the journal's: ``number``, ``pid``, ``gates`` (the lanes
+        whose publishers wait for it) and ``lanes``, a ledger each. Patterns are known to their process only.
+        """
+        return _native.bus_readers(self)
 
     def close(self) -> None:
         """Leave the bus: subscriptions end, and the last to leave a named bus removes it. Safe to repeat."""

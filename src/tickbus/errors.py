@@ -28,6 +28,7 @@ Every exception of tickbus, by what the caller does next.
     │   └── JournalLateError (TimeoutError)   the process that keeps the journal does not answer
     ├── InFlightFullError (TimeoutError)      wait for acknowledgements; the event is not published
     ├── CaptureError (ValueError)             a recorded file cannot be read
+    ├── ConfigError (ValueError)              correct the configuration; the message names the place
     ├── QueryError (ValueError)               correct the time, range, argument or SQL of the query
     ├── UnknownNameError (LookupError)        the log has no type, symbol or source of that name
     ├── StoreError                            stored files cannot be read, written or trusted
@@ -48,6 +49,7 @@ __all__ = [
     "BusOwnerError",
     "CapacityError",
     "CaptureError",
+    "ConfigError",
     "CorruptJournalError",
     "CursorError",
     "CursorLockedError",
@@ -252,6 +254,10 @@ class UnknownNameError(TickbusError, LookupError):
 
 class StoreError(TickbusError):
     """Stored files are missing, damaged, of another log, or cannot be written; the message names them."""
+
+
+class ConfigError(TickbusError, ValueError):
+    """A configuration has a name or value that is none; the message names file, variable or flag."""
 
 
 class MissingExtraError(TickbusError, ImportError):

@@ -14,7 +14,7 @@ use crate::lane::counter::{COUNTER_NAMES, Counter};
 use crate::lane::layout::Sizes;
 use crate::lane::ring::{Blocked, Lane};
 use crate::names::BusNames;
-use crate::open::{self, Asked, Opened, Origins};
+use crate::open::{self, Absent, Asked, Opened, Origins};
 use crate::payload::PayloadRing;
 use crate::persistence::Persistence;
 use crate::registry::{Participants, Readers};
@@ -69,7 +69,7 @@ impl Bus {
     /// Attach to the bus called `name`, creating it with `sizes` when nobody has. Other sizes than the
     /// `asked` ones are an error.
     pub fn named(name: &str, sizes: Sizes, asked: &Asked) -> Result<Arc<Bus>, BusError> {
-        Bus::named_from(name, sizes, asked, [0; 3])
+        Bus::named_from(name, sizes, asked, [0; 3], Absent::Create)
     }
 
     /// The same, with lanes that begin at `origins` if the bus is created.
@@ -78,14 +78,24 @@ impl Bus {
         sizes: Sizes,
         asked: &Asked,
         origins: Origins,
+        absent: Absent,
     ) -> Result<Arc<Bus>, BusError> {
         loop {
-            let opened = open::named(name, sizes, asked, origins)?;
+            let opened = open::named(name, sizes, asked, origins, absent)?;
             let bus = Bus::join(opened, Some(open::path_of(name)))?;
             // Its last user may have removed the file while we were opening it.
             if bus.is_linked() {
                 return Ok(bus);
             }
+        }
+    }
+
+    /// # Errors
+    /// [`BusError::NoBus`] unless some process has a bus of this name open, or had when it was killed.
+    pub fn exists(name: &str) -> Result<(), BusError> {
+        match std::fs::symlink_metadata(open::path_of(name)) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(BusError::NoBus { name: name.to_owned() }),
         }
     }
 

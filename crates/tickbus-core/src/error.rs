@@ -33,6 +33,10 @@ pub enum BusError {
     BusName {
         name: String,
     },
+    /// No process has a bus of this name open.
+    NoBus {
+        name: String,
+    },
     /// A table of the bus is full.
     Capacity {
         what: &'static str,

@@ -1,6 +1,8 @@
 //! The books of a subscription. They stand in the bus's memory, so whoever is on the bus can look.
 
 use crate::bus::Bus;
+use crate::event::PRIORITIES;
+use crate::lane::layout::READERS;
 use std::sync::Arc;
 
 /// What became of a lane's events, for one subscription.
@@ -46,5 +48,31 @@ impl Observer {
         // The tail after the counts, so that it is not behind them.
         let published = self.bus.lanes[lane].end().saturating_sub(start).max(passed);
         Ledger { start, published, delivered, filtered, missed, pending: published - passed }
+    }
+}
+
+/// A reader of any process, with its books by priority number.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed {
+    pub number: usize,
+    /// Its process; `None` when that has just left.
+    pub pid: Option<u64>,
+    /// Lanes whose publishers wait for it, a bit each.
+    pub gating: u64,
+    pub books: [Ledger; 3],
+}
+
+impl Bus {
+    /// Every reader on the bus but the journal's, whichever process it is in.
+    pub fn listed(self: &Arc<Bus>) -> Vec<Listed> {
+        let journal = self.persistence.reader();
+        let listed = |number: usize| {
+            let owner = self.readers.owner(number)?;
+            let observer = Observer::new(self, number);
+            let books = PRIORITIES.map(|priority| observer.ledger(priority as usize));
+            let (pid, gating) = (self.pid_of(owner), self.readers.gating(number));
+            (journal != Some(number)).then_some(Listed { number, pid, gating, books })
+        };
+        (0..READERS).filter_map(listed).collect()
     }
 }

@@ -88,6 +88,13 @@ pub fn lanes(memory: &Arc<Memory>, layout: &Layout) -> [Lane; 3] {
     })
 }
 
+/// What to do when no bus has a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    Create,
+    Refuse,
+}
+
 /// Attach to the bus called `name`, or create it with `sizes`.
 ///
 /// `asked` has the sizes that somebody asked for; a bus with others is refused.
@@ -96,6 +103,7 @@ pub fn named(
     sizes: Sizes,
     asked: &Asked,
     origins: Origins,
+    absent: Absent,
 ) -> Result<Opened, BusError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     if name.is_empty() || name.len() > MAX_BUS_NAME || !name.bytes().all(plain) {
@@ -107,6 +115,9 @@ pub fn named(
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match open(&path, flags, Mode::empty()) {
             Ok(file) => file,
+            Err(Errno::NOENT) if absent == Absent::Refuse => {
+                return Err(BusError::NoBus { name: name.to_owned() });
+            }
             Err(Errno::NOENT) => match create(&path, &sizes, origins)? {
                 Some(file) => file,
                 None => continue, // somebody else was first

@@ -36,6 +36,17 @@ pub enum State {
     Failed = 3,
 }
 
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            State::None => "none",
+            State::Live => "live",
+            State::Full => "full",
+            State::Failed => "failed",
+        }
+    }
+}
+
 /// Why an event is not known to be persisted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unpersisted {

@@ -180,6 +180,11 @@ impl Readers {
         (owner != 0).then_some(owner)
     }
 
+    /// Lanes that a reader gates, a bit each.
+    pub fn gating(&self, number: usize) -> u64 {
+        self.of(number)[GATING].load(Ordering::Relaxed)
+    }
+
     /// How many are registered, in all processes.
     pub fn count(&self) -> usize {
         (0..READERS).filter(|n| self.of(*n)[OWNER].load(Ordering::Relaxed) != 0).count()

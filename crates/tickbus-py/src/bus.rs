@@ -25,6 +25,7 @@ use tickbus_core::event::Event as CoreEvent;
 use tickbus_core::journal::history as journal_history;
 use tickbus_core::journal::opening::Opening;
 use tickbus_core::names::TypeRow;
+use tickbus_core::open::Absent;
 use tickbus_core::producer::Producer;
 use tickbus_core::sys::now_ns;
 use tickbus_core::taxonomy::Encoding;
@@ -106,7 +107,7 @@ impl Bus {
     #[new]
     #[pyo3(signature = (name=None, *, critical_size=None, high_size=None, normal_size=None,
                         payload_bytes=None, allow_nan=false, critical_timeout_s=1.0, source=None,
-                        journal=None))]
+                        journal=None, create=true))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn py_new(
         py: Python<'_>,
@@ -119,6 +120,7 @@ impl Bus {
         critical_timeout_s: f64,
         source: Option<&Bound<'_, PyAny>>,
         journal: Option<&Bound<'_, PyAny>>,
+        create: bool,
     ) -> PyResult<Bus> {
         let (sizes, asked) =
             arguments::sizes([normal_size, high_size, critical_size], payload_bytes)?;
@@ -126,11 +128,16 @@ impl Bus {
             invalid(py, format!("critical_timeout_s={critical_timeout_s} is no number of seconds"))
         })?;
         let journal = journal.map(Asked::of).transpose()?;
+        let absent = if create { Absent::Create } else { Absent::Refuse };
+        if let (Some(name), Absent::Refuse) = (&name, absent) {
+            // Before a journal is made for it.
+            CoreBus::exists(name).map_err(|error| error::of(py, error))?;
+        }
         // The log first: a new bus goes on where it ends, and has its names.
         let opening = journal.as_ref().map(|journal| journal.open(py)).transpose()?;
         let origins = opening.as_ref().map_or([0; 3], Opening::next);
         let bus = match &name {
-            Some(name) => CoreBus::named_from(name, sizes, &asked, origins),
+            Some(name) => CoreBus::named_from(name, sizes, &asked, origins, absent),
             None => CoreBus::private_from(sizes, origins),
         }
         .map_err(|error| error::of(py, error))?;

@@ -78,6 +78,9 @@ pub fn of(py: Python<'_>, error: BusError) -> PyErr {
             "InvalidNameError",
             format!("bus name {name:?}: use 1 to 100 ASCII letters, digits, '-' or '_'"),
         ),
+        BusError::NoBus { name } => {
+            raise(py, "UnknownNameError", format!("no bus runs under the name {name:?}"))
+        }
         BusError::Capacity { what, limit } => {
             raise(py, "CapacityError", format!("all {limit} places for {what} are taken"))
         }

@@ -115,6 +115,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sleeper::LoopSleeper>()?;
     module.add_function(wrap_pyfunction!(arrow::arrow_columns, module)?)?;
     module.add_function(wrap_pyfunction!(arrow::arrow_rows, module)?)?;
+    module.add_function(wrap_pyfunction!(stats::bus_readers, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::bus_life, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::bus_places, module)?)?;
     module.add_function(wrap_pyfunction!(cursor::list_cursors, module)?)?;

@@ -9,6 +9,7 @@ use crate::gil::GilCell;
 use crate::reader::Reader;
 use crate::rows::{self, Row};
 use crate::start::start_of;
+use crate::stats;
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -429,14 +430,8 @@ impl Subscription {
         let ledgers = self.ledgers(py)?;
         let by_lane = PyDict::new(py);
         for priority in PRIORITIES.into_iter().rev() {
-            let ledger = ledgers[priority as usize];
-            let lane = PyDict::new(py);
-            lane.set_item("published", ledger.published)?;
-            lane.set_item("delivered", ledger.delivered)?;
-            lane.set_item("filtered", ledger.filtered)?;
-            lane.set_item("missed", ledger.missed)?;
-            lane.set_item("pending", ledger.pending)?;
-            by_lane.set_item(priority.name(), lane)?;
+            let ledger = &ledgers[priority as usize];
+            by_lane.set_item(priority.name(), stats::books(py, ledger)?)?;
         }
         Ok(by_lane)
     }

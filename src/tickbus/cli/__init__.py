@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from tickbus.errors import TickbusError
 
 COMMANDS = (
-    *("demo", "bench", "record", "query", "replay", "deadletters"),
+    *("demo", "bench", "serve", "top", "tail", "record", "query", "replay", "deadletters"),
     *("inspect", "verify", "compact", "doctor"),
 )
 _INTERRUPTED = 128 + signal.SIGINT

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -124,6 +125,7 @@ class Delivery:
         self._stop = threading.Event()
         self._clock = clock
         self._running: Loop | None = None
+        self._concluded: Counter[str] = Counter()
         self._thread: threading.Thread | None = None
         # The last one made answers for the bus.
         bus._deliverer = self
@@ -293,7 +295,8 @@ class Delivery:
     def stats(self) -> dict[str, Any]:
         """
         Figures: pending, dead, in_flight (of this object), repeated and unknown records, missed records,
-        whether this object runs the loop, and of each role how many events it owes and the oldest's age.
+        whether this object runs the loop and what its loops have concluded (``redeliver``, ``escalated``,
+        ``dead``, and ``failed`` steps), and of each role how many events it owes and the oldest's age.
         """
         self._read_all()
         with self._lock:
@@ -308,6 +311,7 @@ class Delivery:
                 "unknown": state.unknown,
                 "missed": self._replica.missed,
                 "loop": self._running is not None,
+                "concluded": {key: self._concluded[key] for key in _CONCLUDED},
                 "roles": {
                     role: {"unacked": count, "oldest_s": (now - oldest) / 1e9 if count else 0.0}
                     for role, count, oldest in state.owed()
@@ -414,7 +418,13 @@ class Delivery:
         while not self._stop.is_set() and not self._bus.closed:
             try:
                 self._running = Loop(
-                    self._bus, self._policies, self._folder, clock=self._clock, wait=self._wait, watch=watch
+                    self._bus,
+                    self._policies,
+                    self._folder,
+                    clock=self._clock,
+                    wait=self._wait,
+                    watch=watch,
+                    concluded=self._concluded,
                 )
             except CursorLockedError:
                 self._stop.wait(_LOOK_S)
@@ -444,6 +454,7 @@ class Delivery:
                 self._running = None
 
 
+_CONCLUDED = (Kind.REDELIVER.value, Kind.ESCALATED.value, Kind.DEAD.value, "failed")
 #: By plain words, which hash faster than those of an enumeration.
 _OUTCOMES: dict[str, Outcome] = {
     Fate.PENDING.value: Outcome.TIMEOUT,

@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,12 +28,18 @@ _log = logging.getLogger("tickbus")
 class Actions:
     """Runs steps; ``done`` says which have ended, by sequence and step."""
 
-    def __init__(self, bus: Bus, notify: Callable[[Notify, Escalation], None] | None = None) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        concluded: Counter[str] | None = None,
+        notify: Callable[[Notify, Escalation], None] | None = None,
+    ) -> None:
         self._bus = bus
+        #: Steps that failed are counted here, under "failed".
+        self._concluded: Counter[str] = Counter() if concluded is None else concluded
         self._notify = notify or _through_apprise
         self._ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
         self._running: dict[tuple[int, int], float] = {}
-        self.failed = 0
 
     def run(self, action: Action, escalation: Escalation, symbol: int) -> None:
         """Begin a step. Raises what publishing raises; everything else is logged and counted."""
@@ -63,7 +70,7 @@ class Actions:
         now = time.monotonic()
         for key in [key for key, limit in self._running.items() if limit <= now]:
             del self._running[key]
-            self.failed += 1
+            self._concluded["failed"] += 1
             _log.error("delivery: step %d for event %d took too long", key[1], key[0] << 2 | 2)
             found.append(key)
         return found
@@ -80,7 +87,7 @@ class Actions:
             try:
                 work()
             except Exception:
-                self.failed += 1
+                self._concluded["failed"] += 1
                 _log.exception("delivery: step %d for event %d failed", key[1], key[0] << 2 | 2)
             finally:
                 self._ended.put(key)

@@ -87,6 +87,12 @@ def _snapshots(folder: Path) -> list[tuple[int, str]]:
     return sorted((int(match[1]), name) for name in names if (match := _SNAPSHOT.match(name)))
 
 
+def has_begun(journal: Path) -> bool:
+    """Whether somebody has ever followed events in this journal."""
+    folder = journal / FOLDER
+    return folder.is_dir() and bool(_snapshots(folder))
+
+
 def read_snapshot(folder: Path) -> dict[str, Any] | None:
     """
     The snapshot; ``None`` when there is none.

@@ -13,6 +13,7 @@ import logging
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,12 +83,15 @@ class Loop:
         actions: Actions | None = None,
         chance: Callable[[], float] = random.random,
         watch: Watch | None = None,
+        concluded: Counter[str] | None = None,
     ) -> None:
         self._bus = bus
+        #: How often what was concluded, and how many steps failed.
+        self.concluded: Counter[str] = Counter() if concluded is None else concluded
         self._policies = policies
         self._folder = folder
         self._clock = clock or Clock()
-        self._actions = actions or Actions(bus)
+        self._actions = actions or Actions(bus, self.concluded)
         self._schedule = Schedule(policies, chance)
         #: Records on the bus that wait to be persisted.
         self._unseen: set[tuple[str, int, int]] = set()
@@ -268,6 +272,7 @@ class Loop:
             value = wire.pack_attempt(due.value, member)
         if not self._publish(due.kind, tracked.sequence, due.role, value, tracked.symbol):
             return False
+        self.concluded[due.kind.value] += 1
         # It will be read back as well, and says nothing new then.
         self.state.note(due.kind, tracked.sequence, due.role, float(due.value), self._clock.wall())
         if due.kind is Kind.ESCALATED and (known := self.state.find(tracked.sequence)):
@@ -289,7 +294,7 @@ class Loop:
             self._actions.run(action, escalation, tracked.symbol)
         except (BackpressureError, StalledError, JournalError):
             # Without its STEP_DONE the next loop does it again.
-            self._actions.failed += 1
+            self.concluded["failed"] += 1
             _log.exception("delivery: step %d for event %d failed", step, event_id)
 
     def _publish(self, kind: Kind, sequence: int, role: str, value: float, symbol: int = 0) -> bool:

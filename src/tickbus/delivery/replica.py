@@ -56,7 +56,9 @@ class Replica:
         self._load(snapshot, places[2])
         normal, high, critical = places
         start = {"normal": normal << 2, "high": high << 2 | 1, "critical": critical << 2 | 2}
-        self._subscription = bus.subscribe(*wire.PATTERNS, start=start, wait=wait)
+        # Lossy: what the lanes overwrite it reads from the journal, and a process that is stopped, or
+        # only looks on, does not hold back publishers.
+        self._subscription = bus.subscribe(*wire.PATTERNS, start=start, wait=wait, lossy=True)
 
     def pump(self, timeout_s: float = 0.0, *, tell: bool = False) -> Pumped:
         """Read what is there, or wait for it; *tell*: say what was read."""

@@ -12,6 +12,7 @@ use tickbus_core::Event;
 use tickbus_core::bus::Bus;
 use tickbus_core::lane::layout::SLEEPING;
 use tickbus_core::lane::memory::Cells;
+use tickbus_core::open::Absent;
 use tickbus_core::producer::Producer;
 use tickbus_core::subscription::{Start, Subscription};
 use tickbus_core::sys::{named_pipe, now_ns, open_waker};
@@ -50,7 +51,8 @@ struct Header(Cells);
 
 impl Header {
     fn of(name: &str) -> Header {
-        let opened = tickbus_core::open::named(name, SIZES, &[None; 4], [0; 3]).unwrap();
+        let opened =
+            tickbus_core::open::named(name, SIZES, &[None; 4], [0; 3], Absent::Create).unwrap();
         Header(opened.memory.cells(opened.layout.header.at, opened.layout.header.len))
     }
 

@@ -75,7 +75,7 @@ pub struct Listing {
 /// File whose lock whoever packs or removes segments holds; nothing is in it.
 const COMPACT: &str = "COMPACT";
 /// Folders beside the segments that are a journal's own.
-const FOLDERS: [&str; 1] = ["cursors"];
+const FOLDERS: [&str; 2] = ["cursors", "delivery"];
 
 /// List a journal's directory.
 ///
