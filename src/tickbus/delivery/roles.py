@@ -334,6 +334,9 @@ class RoleSubscription:
         """Take in what the log says about the role's events."""
         sequence = event.metadata
         if event.event_type == _ACK:
+            if sequence not in self._acked and sequence >= _native.bus_places(self._bus)[2]:
+                # About an event that nobody has published: it would hide the one that comes.
+                return
             self._acked[sequence] = None
             self._owed.pop(sequence, None)
             if len(self._acked) > _REMEMBERED:
