@@ -118,7 +118,11 @@ class World(RuleBasedStateMachine):
         pending = (Outcome.TIMEOUT, Outcome.ESCALATED)
         self.own = {one for one in self.own if self.delivery.result(one).outcome in pending}
 
-    @rule(kind=kinds)
+    @rule(kind=kinds, count=st.integers(1, IN_FLIGHT))
+    def publish_for_receipts(self, kind, count):
+        for _ in range(count):
+            self.publish_for_a_receipt(kind)
+
     def publish_for_a_receipt(self, kind):
         self.forget_own_with_an_outcome()
         before = self.bus.stats()["lanes"]["critical"]["published"]
@@ -133,13 +137,14 @@ class World(RuleBasedStateMachine):
         self.own.add(receipt.event_id)
         self.published[receipt.event_id >> 2] = kind, self.time.now
 
+    @precondition(lambda self: self.delivery.dead_letters())
     @rule(which=st.integers(0, 9))
     def redrive(self, which):
         self.forget_own_with_an_outcome()
-        if letters := self.delivery.dead_letters():
-            event_id = letters[which % len(letters)].event_id
-            self.delivery.redrive(event_id)
-            assert self.delivery.result(event_id).outcome is Outcome.ESCALATED, "it has been, and is pending"
+        letters = self.delivery.dead_letters()
+        event_id = letters[which % len(letters)].event_id
+        self.delivery.redrive(event_id)
+        assert self.delivery.result(event_id).outcome is Outcome.ESCALATED, "it has been, and is pending"
 
     @rule(
         name=names,
@@ -181,6 +186,14 @@ class World(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.01, 0.06, 0.3, 1.0, 5.0]))
     def time_passes(self, seconds):
         self.time.move(seconds)
+
+    @precondition(lambda self: self.loop is not None)
+    @rule(seconds=st.integers(5, 15))
+    def nobody_works_for_a_while(self, seconds):
+        """Long enough for last attempts, last steps, and dead letters."""
+        for _ in range(seconds):
+            self.time.move(1.1)
+            self.loop.step(0.0)
 
     @rule(seconds=st.sampled_from([-86_400.0, -3.0, 2.0, 86_400.0]))
     def the_wall_clock_is_set(self, seconds):
