@@ -8,11 +8,15 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from delivery_desk import Time
 
 import tickbus as tb
+from tickbus.delivery import Delivery, Policy, files, wire
+from tickbus.delivery.loop import Loop
+from tickbus.delivery.policy import Policies
 from tickbus.journal import Journal
 
 
@@ -36,6 +40,36 @@ def kept(path: Path) -> Journal:
 def desk(kept: Journal) -> Iterator[tb.Bus]:
     with tb.Bus(journal=kept) as bus:
         yield bus
+
+
+@pytest.fixture
+def make(desk: tb.Bus) -> Iterator[Callable[..., Delivery]]:
+    """Deliveries without a loop of their own, closed at the end."""
+    made: list[Delivery] = []
+
+    def delivery(**options: Any) -> Delivery:
+        made.append(Delivery(desk, **{"loop": False, **options}))
+        return made[-1]
+
+    yield delivery
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def loop(desk: tb.Bus, path: Path, clocks: Time) -> Iterator[Callable[..., Loop]]:
+    """Make a loop on clocks that the test moves."""
+    made: list[Loop] = []
+
+    def start(default: Policy | None = None, **options: Any) -> Loop:
+        wire.register(desk)
+        policies = Policies(options.pop("policies", None), default)
+        made.append(Loop(desk, policies, files.folder_of(path), clock=clocks.clock(), **options))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.abandon()
 
 
 class Child:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tickbus as tb
 from tickbus.delivery import Clock, RoleSubscription
+from tickbus.delivery.lease import Watch
+from tickbus.delivery.loop import Loop
 
 
 class Time:
@@ -25,6 +28,13 @@ class Time:
         return Clock(lambda: self.now, lambda: self.wall)
 
 
+class Hung(Watch):
+    """Whoever looks like this takes any loop that runs for hung."""
+
+    def hangs(self, term: int, beats: int) -> bool:
+        return True
+
+
 def crash(member: RoleSubscription) -> None:
     """What the kernel does for a member that is killed: nothing is written, and its locks are free."""
     member._closed = True
@@ -33,3 +43,14 @@ def crash(member: RoleSubscription) -> None:
     if member._cursor is not None:
         member._cursor.close()
     member._member.close()
+
+
+def turn(loop: Loop, times: int = 5) -> None:
+    """Let a loop take in what there is."""
+    for _ in range(times):
+        loop.step(0.0)
+
+
+def publish(bus: tb.Bus, clocks: Time, kind: int = tb.EventType.DRAWDOWN_ALERT) -> int:
+    """A followed event, at a time that the test moves."""
+    return bus.publish(kind, "BTC-USDT", 0.2, timestamp=clocks.wall)

@@ -7,14 +7,11 @@ import threading
 import time
 
 import pytest
-from delivery_desk import crash
+from delivery_desk import crash, publish, turn
 
 import tickbus as tb
 from tickbus import journal as journals
-from tickbus.delivery import Delivery, NextRole, Notify, Outcome, Policy, Publish, Retry, files, wire
-from tickbus.delivery.actions import Actions
-from tickbus.delivery.loop import Loop
-from tickbus.delivery.policy import Policies
+from tickbus.delivery import Delivery, Outcome, Policy, Retry, files, wire
 from tickbus.delivery.state import Fate, Kind
 from tickbus.errors import (
     CursorLockedError,
@@ -32,51 +29,8 @@ QUICK = Policy(retry=Retry(attempts=3, first_s=0.01, most_s=0.02), escalate_afte
 
 
 @pytest.fixture
-def make(desk):
-    """Deliveries without a loop of their own, closed at the end."""
-    made = []
-
-    def delivery(**options):
-        made.append(Delivery(desk, **{"loop": False, **options}))
-        return made[-1]
-
-    yield delivery
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
 def delivery(make):
     return make()
-
-
-@pytest.fixture
-def loop(desk, path, clocks):
-    """Make a loop on clocks that the test moves."""
-    made = []
-
-    def start(default=None, **options):
-        wire.register(desk)
-        place = files.folder_of(path)
-        made.append(
-            Loop(
-                desk, Policies(options.pop("policies", None), default), place, clock=clocks.clock(), **options
-            )
-        )
-        return made[-1]
-
-    yield start
-    for one in made:
-        one.abandon()
-
-
-def turn(loop, times=5):
-    for _ in range(times):
-        loop.step(0.0)
-
-
-def publish(bus, clocks, kind=RISK):
-    return bus.publish(kind, "BTC-USDT", 0.2, timestamp=clocks.wall)
 
 
 class TestReceipts:
@@ -285,148 +239,6 @@ class TestRetries:
         one.abandon()
         turn(loop())
         assert oms.poll() is not None
-
-
-class TestEscalation:
-    def test_is_at_five_seconds_and_once(self, desk, loop, clocks):
-        one = loop(Policy(retry=Retry(attempts=100)))
-        told = desk.subscribe("system.delivery_escalated.>")
-        event_id = publish(desk, clocks)
-        turn(one)
-        clocks.move(4.999)
-        turn(one)
-        assert told.poll() is None
-        clocks.move(0.001)
-        turn(one)
-        told_of = told.poll()
-        assert (told_of.metadata, told_of.value, told_of.symbol) == (event_id >> 2, 1.0, "BTC-USDT")
-        clocks.move(3600)
-        turn(one)
-        assert told.poll() is None
-
-    @pytest.mark.parametrize("jump", [-86_400, 86_400])
-    def test_is_at_five_seconds_whatever_the_wall_clock_says(self, desk, loop, clocks, jump):
-        one = loop()
-        told = desk.subscribe("system.delivery_escalated.>")
-        publish(desk, clocks)
-        turn(one)
-        clocks.jump(jump)
-        clocks.move(2.5)
-        publish(desk, clocks)
-        turn(one)
-        clocks.move(2.49)
-        turn(one)
-        assert told.poll() is None
-        clocks.move(0.01)
-        turn(one)
-        assert told.poll().metadata == 0 or told.poll() is None
-
-    def test_is_not_while_time_stands_still(self, desk, loop, clocks):
-        one = loop()
-        told = desk.subscribe("system.delivery_escalated.>")
-        publish(desk, clocks)
-        turn(one, 200)
-        assert told.poll() is None
-
-    def test_counts_the_time_nobody_ran_the_loop(self, desk, loop, clocks):
-        one = loop()
-        told = desk.subscribe("system.delivery_escalated.>")
-        event_id = publish(desk, clocks)
-        turn(one)
-        one.abandon()
-        clocks.move(4.9)
-        again = loop()
-        turn(again)
-        assert told.poll() is None
-        clocks.move(0.1)
-        turn(again)
-        assert told.poll().metadata == event_id >> 2
-        again.close()
-        clocks.move(60)
-        turn(loop())
-        assert told.poll() is None, "once across restarts"
-
-    def test_goes_up_the_ladder(self, desk, delivery, loop, clocks):
-        called = []
-        ladder = (NextRole("boss"), called.append, Publish(STOP, value=3.0))
-        policies = {RISK: Policy(ladder=ladder, retry=Retry(attempts=200)), STOP: None}
-        one = loop(policies=policies)
-        boss = delivery.subscribe("critical.>", role="boss", ack="manual")
-        stops = desk.subscribe("critical.emergency_stop.>")
-        event_id = publish(desk, clocks)
-        turn(one)
-        clocks.move(5)
-        turn(one)
-        assert boss.poll().id == event_id, "its patterns do not matter"
-        clocks.move(5)
-        turn(one)
-        clocks.move(5)
-        turn(one)
-        while not called:
-            time.sleep(0.001)
-        (escalation,) = called
-        assert (escalation.event.id, escalation.step, escalation.event_id) == (event_id, 2, event_id)
-        stop = stops.poll(5)
-        assert (stop.value, stop.metadata, stop.symbol) == (3.0, event_id >> 2, "BTC-USDT")
-
-    def test_of_a_loop_that_died_before_the_step_was_done_is_carried_out(self, desk, loop, clocks):
-        called = []
-        policy = Policy(ladder=(called.append,))
-        stuck = Actions(desk)
-        stuck.run = lambda *_: None
-        one = loop(policy, actions=stuck)
-        publish(desk, clocks)
-        turn(one)
-        clocks.move(5)
-        turn(one)
-        one.abandon()
-        assert called == []
-        turn(loop(policy))
-        while not called:
-            time.sleep(0.001)
-
-    def test_by_a_callback_that_raises_or_hangs_holds_nothing_up(self, desk, loop, clocks, caplog):
-        never = threading.Event()
-
-        def fail(_):
-            raise ZeroDivisionError
-
-        one = loop(Policy(ladder=(fail, lambda _: never.wait(60), Publish(STOP))), policies={STOP: None})
-        stops = desk.subscribe("critical.>")
-        publish(desk, clocks)
-        turn(one)
-        for _ in range(3):
-            clocks.move(5)
-            turn(one)
-        assert stops.poll(5).event_type == STOP
-        never.set()
-        assert "ZeroDivisionError" in caplog.text
-
-    def test_sends_a_notification(self, desk, loop, clocks):
-        sent = []
-        actions = Actions(desk, notify=lambda action, escalation: sent.append((action.urls, escalation.step)))
-        one = loop(Policy(ladder=(Notify(("json://desk",)),)), actions=actions)
-        publish(desk, clocks)
-        turn(one)
-        clocks.move(5)
-        turn(one)
-        while not sent:
-            time.sleep(0.001)
-        assert sent == [(("json://desk",), 1)]
-
-    def test_of_ten_thousand_writes_each_once(self, desk, loop, clocks):
-        one = loop()
-        told = desk.subscribe("system.delivery_escalated.>")
-        count = 10_000
-        for _ in range(count):
-            publish(desk, clocks)
-        while one.step(0.0):
-            pass
-        clocks.move(5)
-        while one.step(0.0):
-            pass
-        assert len({event.metadata for event in told.drain(count * 2)}) == count
-        assert told.poll() is None
 
 
 class TestDeadLetters:

@@ -1,12 +1,15 @@
 """
-kill -9 at any instant of publisher, host, loop and consumers, and loops that hang: every persisted
-critical event is acknowledged or a dead letter, in order the first time, escalated once a step, and not
-handed out again once its acknowledgement was made.
+kill -9 at any instant of publisher, host, loop and consumers, and loops that hang.
+
+Every persisted critical event is acknowledged or a dead letter, comes in order the first time, is escalated
+once a step, and is not handed out again once its acknowledgement was made.
 """
 
 from __future__ import annotations
 
+import random
 import time
+from collections import Counter
 
 import pytest
 from fault_desk import Desk
@@ -15,7 +18,8 @@ from fault_desk import Desk
 A_DESK = 25
 
 
-def _trial(desk: Desk, choose, found) -> None:
+def _trial(desk: Desk, choose: random.Random, found: Counter[str]) -> None:
+    """Kill somebody, or everybody, or stop somebody for a while."""
     what = choose.random()
     if what < 0.04:
         order = list(desk.everybody)
@@ -26,13 +30,14 @@ def _trial(desk: Desk, choose, found) -> None:
             desk.start(who)
         found["kills of everybody"] += 1
         return
-    who = desk.holder() if choose.random() < 0.25 else choose.choice(desk.everybody)
+    loop = desk.holder()
+    who = loop if choose.random() < 0.25 else choose.choice(desk.everybody)
     if what < 0.12:
         desk.stop(who, 0.05 if choose.random() < 0.3 else 0.8)
-        found["stops"] += 1
+        found["stops of the loop" if who == loop else "other stops"] += 1
         return
     desk.kill(who)
-    found["kills"] += 1
+    found["kills of the loop" if who == loop else f"kills of {who.rstrip(' 12')}"] += 1
     if what < 0.9:
         desk.start(who)
 

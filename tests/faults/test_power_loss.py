@@ -4,6 +4,8 @@ A power cut on a real ext4: level `disk` loses nothing, level `os` leaves an exa
 The file system is shut down as a power cut does it: nothing in the page cache and nothing in the file
 system's own journal reaches the device any more. Some pages are written back before, at random, as the
 kernel would: so what is left may have holes, and files of which the name is gone.
+
+An acknowledgement needs no sync, so a power cut may take it: then its event comes again, and no other.
 """
 
 from __future__ import annotations
@@ -12,13 +14,17 @@ import ctypes
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
+from fault_desk import Log, Notes, acknowledge
 from fault_mounts import Ext4, in_memory, skipping
 from fault_writers import Books, everything_in, write_for_ever
 
-from tickbus.journal import verify
+import tickbus as tb
+from tickbus.delivery import Delivery, Outcome, Policy, Retry
+from tickbus.journal import Journal, verify
 
 A_JOURNAL = 5
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -88,3 +94,70 @@ def test_power_loss(ext4, fork, campaign, level):
         if trial % A_JOURNAL == A_JOURNAL - 1:
             assert verify(path).whole
             shutil.rmtree(path)
+
+
+PATIENT = Policy(retry=Retry(attempts=60_000, first_s=0.01, most_s=0.05), escalate_after_s=0.02)
+
+
+def _desk(kept: Journal, published: Notes, handed: Notes, events: int) -> None:
+    """Publish and acknowledge; the end of it is to have everything acknowledged."""
+    with tb.Bus(journal=kept) as bus, Delivery(bus, default=PATIENT) as delivery:
+        member = delivery.subscribe("risk.>", role="oms", ack="manual", start="earliest")
+        for number in range(events):
+            value = float(os.getpid() * 1_000_000 + number)
+            published.add(delivery.publish_critical(tb.EventType.DRAWDOWN_ALERT, "A", value).event_id, value)
+            _acknowledge(member, handed, 2)
+        while delivery.stats()["pending"]:
+            _acknowledge(member, handed, 100)
+        ids = [int(words[0]) for _, words in published.lines()]
+        assert {delivery.wait_ack(event_id, 0).outcome for event_id in ids} <= {Outcome.ACKED}
+
+
+def _acknowledge(member, handed, most):
+    for _ in range(most):
+        event = member.poll(0.001)
+        if event is None:
+            return
+        handed.add("handed", event.sequence)
+        # Some are left for the loop to hand out again.
+        if (event.sequence + member.attempt) % 5:
+            acknowledge(member, event, handed)
+
+
+def test_power_loss_of_acknowledgements(ext4, tmp_path, fork, campaign):
+    """At level `disk` each event with a receipt ends acknowledged; again comes what the log says is not."""
+    choose, found = campaign.random, campaign.found
+    published, handed = Notes(tmp_path / "published"), Notes(tmp_path / "handed")
+    kept = Journal(ext4.place / "journal", segment_mib=0.25)
+    for _ in campaign.trials(10, 500):
+        child = fork(lambda: _desk(kept, published, handed, 1 << 40))
+        before = published.size()
+        end = time.monotonic() + 20
+        while published.size() == before and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(0.05 * choose.random())
+        if choose.random() < 0.7:
+            write_some_back(kept.path, choose)
+        ext4.cut_power()
+        child.kill()
+        ext4.power_on()
+    assert fork(lambda: _desk(kept, published, handed, 0)).wait() == 0
+
+    log = Log(kept)
+    for _, (event_id, value) in published.lines():
+        assert log.events[int(event_id) >> 2][1] == float(value)
+    assert all(log.acked[sequence, "oms"] for sequence in log.events)
+    assert set(log.escalated.values()) <= {1}
+    acked, lost = set(), 0
+    for _, (what, *numbers) in handed.lines():
+        sequence = int(numbers[0])
+        if what == "handed":
+            assert sequence not in acked, f"{sequence} was acknowledged"
+        elif log.has("oms", *map(int, numbers)):
+            acked.add(sequence)
+        else:
+            lost += 1
+    found["events"] += len(log.events)
+    found["escalations"] += len(log.escalated)
+    found["acknowledgements lost"] += lost
+    found["acknowledged"] += len(acked)

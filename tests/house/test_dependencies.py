@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str] | str] = {
     "exchanges": set(),
     "store": set(),
     "testing": {"exchanges", "store"},
-    "bench": {"testing", "exchanges", "journal", "store"},
+    "bench": {"testing", "exchanges", "journal", "delivery", "store"},
     "demo": {"testing", "exchanges"},
     "cli": EVERY,
     "__main__": EVERY,

@@ -34,6 +34,29 @@ impl DeliveryState {
         number(py, &self.names, role)
     }
 
+    /// Take an event that was read. A record about an event that was not read yet counts only if that is on
+    /// the lane: else it would be about whatever event gets its sequence one day.
+    #[inline]
+    fn take(
+        &self,
+        py: Python<'_>,
+        reader: &Subscription,
+        delivered: &Delivered,
+    ) -> PyResult<Option<u64>> {
+        let Delivered { sequence, event } = delivered;
+        let about = event.metadata;
+        if Kind::of(event.event_type).is_some_and(Kind::is_note)
+            && about >= self.core.with(py, |state| state.next())
+        {
+            let (next, end) = reader.critical(py)?;
+            if !(next..end).contains(&about) {
+                self.core.with(py, |state| state.unknown += 1);
+                return Ok(None);
+            }
+        }
+        Ok(self.core.with(py, |state| state.take(*sequence, event)))
+    }
+
     fn tracked(
         &self,
         py: Python<'_>,
@@ -108,7 +131,8 @@ impl DeliveryState {
             let wait = Duration::try_from_secs_f64(timeout_s).unwrap_or(Duration::MAX);
             taken = reader.wait(py, Instant::now().checked_add(wait))?;
         }
-        while let Some(Delivered { sequence, event }) = taken {
+        while let Some(delivered) = taken {
+            let Delivered { sequence, event } = delivered;
             count += 1;
             let kind = Kind::of(event.event_type);
             if kind == Some(Kind::Role) {
@@ -117,7 +141,7 @@ impl DeliveryState {
             if kind == Some(Kind::Loop) && tell {
                 told.push((Kind::Loop.name(), event.metadata, String::new(), event.value));
             }
-            let about = self.core.with(py, |state| state.take(sequence, &event));
+            let about = self.take(py, reader, &delivered)?;
             if let (Some(about), true) = (about, tell) {
                 let name = kind.map_or("event", Kind::name);
                 let role =
@@ -146,7 +170,7 @@ impl DeliveryState {
                 if Kind::of(delivered.event.event_type) == Some(Kind::Role) {
                     return Ok((self.is_over(py, sequence), Some(reader.event(&delivered))));
                 }
-                self.core.with(py, |state| state.take(delivered.sequence, &delivered.event));
+                self.take(py, reader, &delivered)?;
             }
             if self.is_over(py, sequence) {
                 return Ok((true, None));
@@ -159,8 +183,8 @@ impl DeliveryState {
                 Some(delivered) if Kind::of(delivered.event.event_type) == Some(Kind::Role) => {
                     return Ok((self.is_over(py, sequence), Some(reader.event(&delivered))));
                 }
-                Some(Delivered { sequence, event }) => {
-                    self.core.with(py, |state| state.take(sequence, &event));
+                Some(delivered) => {
+                    self.take(py, reader, &delivered)?;
                 }
                 None => return Ok((self.is_over(py, sequence), None)),
             }
@@ -201,6 +225,11 @@ impl DeliveryState {
         let role = if role.is_empty() { 0 } else { self.number(py, role)? };
         let note = Note { kind, sequence, role, value, time };
         Ok(self.core.with(py, |state| state.apply(note)))
+    }
+
+    /// Whether records wait for their events, when all before ``end`` of the critical lane is read.
+    fn has_early(&self, py: Python<'_>, end: u64) -> bool {
+        self.core.with(py, |state| state.has_early(end))
     }
 
     /// Register a role for the events after this.

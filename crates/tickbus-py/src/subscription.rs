@@ -18,7 +18,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tickbus_core::bus::Bus as CoreBus;
+use tickbus_core::bus::{Bus as CoreBus, CRITICAL};
 use tickbus_core::event::{Event as CoreEvent, PRIORITIES};
 use tickbus_core::ledger::{Ledger, Observer};
 use tickbus_core::subscription::{Delivered, Subscription as Core};
@@ -130,6 +130,12 @@ impl Subscription {
     #[inline]
     pub fn take(&self, py: Python<'_>) -> PyResult<Option<Delivered>> {
         self.with(py, |reader| reader.core.poll())
+    }
+
+    /// Where the critical lane is read next, and where it ends now.
+    pub fn critical(&self, py: Python<'_>) -> PyResult<(u64, u64)> {
+        let next = self.ledgers(py)?[CRITICAL].position();
+        Ok((next, self.core_bus.lanes()[CRITICAL].end()))
     }
 
     /// A new object for an event that was taken.

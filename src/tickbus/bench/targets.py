@@ -123,6 +123,10 @@ TARGETS: tuple[Target, ...] = (
     Target("journal.publish", versus="tickbus, no journal", at_most=1.1),
     Target("journal.critical", at_most=1_000.0),
     Target("journal.reopen", at_most=0.3e9),
+    Target("delivery.publish", at_most=1_000.0),
+    Target("delivery.acked", at_most=5_000.0),
+    Target("delivery.backlog", versus="tickbus, empty bus", at_most=2.0),
+    Target("delivery.disk", versus=FDATASYNC, at_most=1.3),
 )
 
 #: Units in which the absolute targets are stated, for the report.

@@ -143,6 +143,9 @@ class Loop:
         """Write the snapshot, and let go of what lies before it in the log."""
         self._lease.hold()
         begun = self._clock.monotonic()
+        if self._replica.state.has_early(self._replica.read()):
+            # The places in the lanes would be behind records that are in no state yet.
+            return
         content, places = self._replica.snapshot()
         files.write_snapshot(self._folder, content, self._lease.term)
         self._hold_log(places)

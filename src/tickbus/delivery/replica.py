@@ -49,6 +49,7 @@ class Replica:
     def __init__(self, bus: Bus, policies: Policies, folder: Path, wait: Wait) -> None:
         self._bus = bus
         self.state = new_state(bus, policies)
+        self._unknown = 0
         snapshot = _ensured(bus, folder)
         self.began: int = snapshot["began"]
         noted = snapshot["next"]
@@ -63,6 +64,9 @@ class Replica:
     def pump(self, timeout_s: float = 0.0, *, tell: bool = False) -> Pumped:
         """Read what is there, or wait for it; *tell*: say what was read."""
         count, told, role = self.state.read(self._subscription, timeout_s, BURST, tell)
+        if self.state.unknown != self._unknown:
+            self._unknown = self.state.unknown
+            _log.warning("delivery: %d records so far are about events that nobody follows", self._unknown)
         if role is not None:
             self._role(role)
         return Pumped(count, told, role is not None)

@@ -282,13 +282,15 @@ class RoleSubscription:
         except CursorLockedError:
             return False
         try:
-            self._register()
+            was_known = self._register()
             resume = cursor.resume
             start: str | dict[str, int] = self._start
             if resume is not None:
                 normal, high, critical = resume[0]
                 start = {"normal": normal << 2, "high": high << 2 | 1, "critical": critical << 2 | 2}
-            self._taken_over_at = _native.bus_places(bus)[2] if resume is not None else 0
+            # A cursor that was not synced can be lost with the machine, when the log still knows the role.
+            begins = resume is None and not was_known
+            self._taken_over_at = 0 if begins else _native.bus_places(bus)[2]
             subscription = bus.subscribe(*self._patterns, self._own, start=start, wait=self._wait)
             records = bus.subscribe(self._own, self._acks, start=start)
             if resume is None:
@@ -309,9 +311,10 @@ class RoleSubscription:
         self._cursor = cursor
         return True
 
-    def _register(self) -> None:
-        """Say in the log what the role wants, if it does not say so yet."""
-        if self._known(self.role) != self._patterns:
+    def _register(self) -> bool:
+        """Say in the log what the role wants, if it does not say so yet; whether it knew the role."""
+        known = self._known(self.role)
+        if known != self._patterns:
             self._bus.publish(
                 wire.NUMBERS[Kind.ROLE],
                 0,
@@ -320,6 +323,7 @@ class RoleSubscription:
                 payload=json.dumps({"patterns": self._patterns}).encode(),
                 priority=Priority.CRITICAL,
             )
+        return known is not None
 
     def _catch_up(self) -> None:
         """Read what the log says about the role's events, so that none is handed out that is done."""
@@ -334,6 +338,9 @@ class RoleSubscription:
         """Take in what the log says about the role's events."""
         sequence = event.metadata
         if event.event_type == _ACK:
+            if sequence not in self._acked and sequence >= _native.bus_places(self._bus)[2]:
+                # About an event that nobody has published: it would hide the one that comes.
+                return
             self._acked[sequence] = None
             self._owed.pop(sequence, None)
             if len(self._acked) > _REMEMBERED:

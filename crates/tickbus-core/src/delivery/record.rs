@@ -42,6 +42,12 @@ impl Kind {
         TYPES.iter().find(|(_, _, known)| *known == name).map(|(kind, _, _)| *kind)
     }
 
+    /// Whether it is about one event.
+    #[inline]
+    pub fn is_note(self) -> bool {
+        !matches!(self, Kind::Role | Kind::Loop)
+    }
+
     pub fn name(self) -> &'static str {
         TYPES[self as usize].2
     }

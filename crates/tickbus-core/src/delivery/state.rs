@@ -224,6 +224,19 @@ impl State {
         false
     }
 
+    /// Whether records wait for their events, when all before `end` of the critical lane is read. What waits
+    /// for something before that waits for no followed event.
+    pub fn has_early(&mut self, end: u64) -> bool {
+        let (early, mut dropped) = (&mut self.early, 0);
+        early.retain(|sequence, notes| {
+            dropped += if *sequence < end { notes.len() } else { 0 };
+            *sequence >= end
+        });
+        self.early_count -= dropped;
+        self.unknown += dropped as u64;
+        !self.early.is_empty()
+    }
+
     /// Register a role for the events after this.
     pub fn register(&mut self, number: u16, matcher: Matcher) {
         self.wanted.clear();
@@ -375,7 +388,7 @@ impl State {
             return true;
         }
         match &rule.required {
-            Required::Any => true,
+            Required::Any => tracked.roles.is_empty() || tracked.roles.iter().any(has_acked),
             Required::All => tracked.roles.iter().all(has_acked),
             Required::Roles(roles) => roles.iter().all(has_acked),
         }

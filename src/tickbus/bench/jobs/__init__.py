@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tickbus.bench.jobs import (
     batch,
     core,
+    delivery,
     dispatch,
     drain,
     growth,
@@ -47,4 +48,5 @@ JOBS: tuple[Job, ...] = (
     Job("store", "range queries over a journal, and replaying it", store.cases),
     Job("priority", "critical events behind a full backlog of high and normal", priority.cases),
     Job("journal", "events kept on the device, one by one and 1,024 at a time", journal.cases),
+    Job("delivery", "critical events to another process and their acknowledgements back", delivery.cases),
 )
