@@ -276,7 +276,8 @@ class Bus(_native.Bus):
         repaired (publishes of dead processes completed by others), spilled (batches or events that
         used the critical reserve), refused, waited. ``subscriptions`` and ``handlers`` are this
         object's own, with their ledgers. ``journaled`` says of the bus's journal, whoever keeps it: state
-        ("none", "live", "full", "failed"), pid, path, and by lane how many events are not in it yet.
+        ("none", "live", "full", "failed"), pid, path, whether critical events are persisted before they
+        are seen (``persisted_first``), and by lane how many events are not in it yet.
         ``journal`` has the figures of the journal that this object
         keeps: positions, segments and bytes by form, what was sealed, packed and removed, what fails;
         None when it keeps none.

@@ -181,6 +181,12 @@ impl Bus {
         }
     }
 
+    /// Whether critical events are persisted, at any level, before anybody sees them.
+    pub fn persists_critical_first(&self) -> bool {
+        let reader = self.persistence.reader();
+        reader.is_some_and(|reader| self.readers.gating(reader) >> CRITICAL & 1 != 0)
+    }
+
     /// The process that keeps the journal.
     pub fn journal_pid(&self) -> Option<u64> {
         let owner = self.readers.owner(self.persistence.reader()?)?;

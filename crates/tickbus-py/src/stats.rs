@@ -34,6 +34,7 @@ pub fn of(
     journal.set_item("state", persistence.state().name())?;
     journal.set_item("pid", bus.journal_pid())?;
     journal.set_item("path", persistence.path())?;
+    journal.set_item("persisted_first", bus.persists_critical_first())?;
     for priority in PRIORITIES {
         let lag = bus.lanes()[priority as usize].tail();
         let lag = lag.saturating_sub(persistence.persisted(priority as usize));

@@ -26,7 +26,7 @@ from tickbus.delivery.loop import Clock, Loop, event_at
 from tickbus.delivery.policy import Action, Escalation, NextRole, Notify, Policies, Policy, Publish, Retry
 from tickbus.delivery.replica import Replica
 from tickbus.delivery.roles import RoleSubscription, cursor_of
-from tickbus.delivery.state import Fate, Kind
+from tickbus.delivery.state import Fate, Kind, differing, rules_of
 from tickbus.durable import Ack
 from tickbus.errors import (
     BusClosedError,
@@ -79,7 +79,7 @@ class Delivery:
         wait: How receipts and the loop wait; see ``Bus.subscribe``.
         max_in_flight: Critical events of this object that may be without outcome at once.
     Raises:
-        JournalError: Nobody keeps a journal of this bus.
+        JournalError: Nobody keeps a journal of this bus, or its critical lane is at level ``memory``.
         TypeTakenError: A type number of delivery (112 to 120) stands for something else.
     """
 
@@ -98,6 +98,11 @@ class Delivery:
         if path is None:
             raise JournalError(
                 "delivery needs a journal: open the bus with journal=, here or in another process"
+            )
+        if not bus._stats()["journaled"]["persisted_first"]:
+            raise JournalError(
+                "delivery follows events that are persisted before they are seen, and the level of this"
+                ' journal\'s critical lane is "memory": give Journal(critical=...) another'
             )
         if max_in_flight < 1:
             raise InvalidEventError(f"max_in_flight={max_in_flight} is not 1 or more")
@@ -118,6 +123,7 @@ class Delivery:
         self._lock = threading.RLock()
         self._replica = Replica(bus, self._policies, self._folder, wait)
         self._state = self._replica.state
+        self._differ = self._differing(self._replica.policies)
         self._fly = self._state.fly
         #: Events in flight after the last publish: no fewer than now.
         self._flying = 0
@@ -296,7 +302,8 @@ class Delivery:
         """
         Figures: pending, dead, in_flight (of this object), repeated and unknown records, missed records,
         whether this object runs the loop and what its loops have concluded (``redeliver``, ``escalated``,
-        ``dead``, and ``failed`` steps), and of each role how many events it owes and the oldest's age.
+        ``dead``, and ``failed`` steps), types of which the last loop asked for something else than this
+        object's policies, and of each role how many events it owes and the oldest's age.
         """
         self._read_all()
         with self._lock:
@@ -311,6 +318,7 @@ class Delivery:
                 "unknown": state.unknown,
                 "missed": self._replica.missed,
                 "loop": self._running is not None,
+                "policies_differ": self._differ,
                 "concluded": {key: self._concluded[key] for key in _CONCLUDED},
                 "roles": {
                     role: {"unacked": count, "oldest_s": (now - oldest) / 1e9 if count else 0.0}
@@ -337,6 +345,15 @@ class Delivery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _differing(self, theirs: dict[str, Any] | None) -> list[str]:
+        """Types for which the last loop asked for something else than this process does."""
+        numbers = [] if theirs is None else differing(rules_of(self._policies), theirs)
+        names = {number: name for name, number in self._bus.types().items()}
+        differ = [names.get(number, str(number)) for number in numbers]
+        if differ:
+            _log.warning("delivery: the last loop had other policies than this process for %s", differ)
+        return differ
 
     def _known(self, role: str) -> tuple[str, ...] | None:
         self._read_all()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tickbus import _native
 from tickbus.delivery import files, wire
 from tickbus.delivery.policy import Policies
-from tickbus.delivery.state import new_state
+from tickbus.delivery.state import new_state, rules_of
 from tickbus.errors import PatternError
 
 if TYPE_CHECKING:
@@ -48,10 +48,13 @@ class Replica:
 
     def __init__(self, bus: Bus, policies: Policies, folder: Path, wait: Wait) -> None:
         self._bus = bus
+        self._rules = rules_of(policies)
         self.state = new_state(bus, policies)
         self._unknown = 0
         snapshot = _ensured(bus, folder)
         self.began: int = snapshot["began"]
+        #: What the last loop asked for; ``None`` when there was none.
+        self.policies: dict[str, Any] | None = snapshot.get("policies")
         noted = snapshot["next"]
         places = _native.bus_places(bus, (snapshot["life"], (noted[0], noted[1], noted[2])))
         self._load(snapshot, places[2])
@@ -98,6 +101,7 @@ class Replica:
             "life": _native.bus_life(self._bus),
             "began": self.began,
             "next": places,
+            "policies": self._rules,
             "roles": state.roles,
             "pending": [self._dump(one) for one in state.all_pending()],
             "dead": [self._dump(one) for one in state.all_dead()],

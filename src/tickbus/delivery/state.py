@@ -6,8 +6,10 @@ The state itself is native, since every critical event passes through it in each
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tickbus import _native
 from tickbus.delivery.policy import NextRole, Policies, Policy
@@ -15,7 +17,7 @@ from tickbus.delivery.policy import NextRole, Policies, Policy
 if TYPE_CHECKING:
     from tickbus.bus import Bus
 
-__all__ = ["Fate", "Kind", "new_state"]
+__all__ = ["Fate", "Kind", "differing", "new_state", "rules_of"]
 
 
 class Kind(StrEnum):
@@ -47,6 +49,26 @@ class Fate(StrEnum):
 def new_state(bus: Bus, policies: Policies) -> _native.DeliveryState:
     """The state before the first record."""
     return _native.DeliveryState(bus, [_rule(policies.of(number)) for number in range(256)])
+
+
+def rules_of(policies: Policies) -> dict[str, Any]:
+    """What is asked for whom, as JSON takes it: of most types, and by number of those with another rule."""
+    rules = {number: _rule(policies.of(number)) for number in range(256) if _native.is_followed_type(number)}
+    most, _ = Counter(map(repr, rules.values())).most_common(1)[0]
+    default = next(rule for rule in rules.values() if repr(rule) == most)
+    types = {str(number): rule for number, rule in rules.items() if rule != default}
+    return {"default": default, "types": types}
+
+
+def differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[int]:
+    """Numbers of types with another rule here than there; both may have been JSON."""
+    ours, theirs = json.loads(json.dumps(ours)), json.loads(json.dumps(theirs))
+
+    def rule(rules: dict[str, Any], number: int) -> Any:
+        return rules["types"].get(str(number), rules["default"])
+
+    followed = (number for number in range(256) if _native.is_followed_type(number))
+    return [number for number in followed if rule(ours, number) != rule(theirs, number)]
 
 
 def _rule(policy: Policy | None) -> tuple[str, list[str], list[str | None]] | None:

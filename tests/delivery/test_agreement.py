@@ -1,0 +1,122 @@
+"""What has to be so before anything is followed, and what processes have to agree on."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import logging
+import threading
+
+import pytest
+
+import tickbus as tb
+from tickbus.delivery import Delivery, NextRole, Notify, Policy
+from tickbus.errors import JournalError
+from tickbus.journal import Journal
+
+RISK = tb.EventType.DRAWDOWN_ALERT
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return Journal(tmp_path / "j", critical="os", segment_mib=1)
+
+
+def test_events_that_are_not_persisted_are_not_followed(tmp_path):
+    """A receipt says that its event is persisted, so there has to be a level at which it is."""
+    with tb.Bus(journal=Journal(tmp_path / "j", critical="memory", segment_mib=1)) as bus:
+        with pytest.raises(JournalError, match='critical lane is "memory"'):
+            Delivery(bus)
+        assert not bus.stats()["journaled"]["persisted_first"]
+
+
+def test_a_receipt_is_of_a_persisted_event(kept):
+    with tb.Bus(journal=kept) as bus, Delivery(bus, loop=False):
+        assert bus.publish_critical(RISK, "BTC-USDT", 0.1).persisted
+        assert bus.stats()["journaled"]["critical"] == 0
+
+
+def test_other_policies_than_the_last_loops_are_told_of(kept, caplog):
+    first = {int(RISK): Policy(required="any"), 200: None}
+    with tb.Bus(journal=kept) as bus:
+        with Delivery(bus, first) as delivery:
+            while not delivery.stats()["loop"]:
+                pass
+            assert delivery.stats()["policies_differ"] == []
+        with Delivery(bus, first, loop=False) as same:
+            assert same.stats()["policies_differ"] == []
+        with caplog.at_level(logging.WARNING), Delivery(bus, loop=False) as other:
+            assert other.stats()["policies_differ"] == ["drawdown_alert", "200"]
+        assert "drawdown_alert" in caplog.text
+        # Only who has to acknowledge is what processes disagree about; when is the loop's alone.
+        with Delivery(bus, first, default=Policy(escalate_after_s=1.0), loop=False) as later:
+            assert later.stats()["policies_differ"] == []
+        with Delivery(bus, first, default=Policy(ladder=(NextRole("boss"),)), loop=False) as ladder:
+            assert len(ladder.stats()["policies_differ"]) > 100
+
+
+class Channel(http.server.BaseHTTPRequestHandler):
+    """Where notifications arrive; `stuck` never answers."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append(json.loads(body))
+        if self.server.stuck is not None:
+            self.server.stuck.wait(30)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        """Not to standard error."""
+
+
+@pytest.fixture
+def channel():
+    pytest.importorskip("apprise", reason="the extra notify is not installed")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Channel)
+    server.got, server.stuck = [], None
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    if server.stuck is not None:
+        server.stuck.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class TestNotification:
+    """Through apprise itself, to a server of our own."""
+
+    def notify(self, channel, timeout_s=10.0):
+        url = f"json://127.0.0.1:{channel.server_address[1]}/pager"
+        return Policy(escalate_after_s=0.01, step_s=0.01, ladder=(Notify((url,), timeout_s),))
+
+    def test_an_escalation_arrives_and_says_what_it_is_about(self, kept, channel, wait_until):
+        with (
+            tb.Bus(journal=kept) as bus,
+            Delivery(bus, default=self.notify(channel)) as delivery,
+            bus.subscribe("system.delivery_step_done.>") as done,
+        ):
+            delivery.subscribe("risk.>", role="oms")
+            bus.publish_critical(RISK, "BTC-USDT", 0.1)
+            wait_until(lambda: channel.got)
+            assert "drawdown_alert" in channel.got[0]["message"]
+            assert "not acknowledged by oms" in channel.got[0]["message"]
+            assert done.poll(20) is not None
+            assert delivery.stats()["concluded"]["failed"] == 0
+
+    def test_one_that_is_stuck_does_not_hold_up_the_loop(self, kept, channel, wait_until):
+        channel.stuck = threading.Event()
+        policy = self.notify(channel, timeout_s=0.2)
+        with tb.Bus(journal=kept) as bus, Delivery(bus, default=policy) as delivery:
+            oms = delivery.subscribe("risk.>", role="oms", ack="manual")
+            bus.publish_critical(RISK, "BTC-USDT", 0.1)
+            wait_until(lambda: channel.got)
+            second = bus.publish_critical(RISK, "BTC-USDT", 0.2)
+            for event in iter(lambda: oms.poll(5), None):
+                oms.ack(event)
+                if event.id == second.event_id:
+                    break
+            assert second.wait(10)
+            wait_until(lambda: delivery.stats()["concluded"]["failed"])
