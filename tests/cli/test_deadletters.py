@@ -65,5 +65,5 @@ def test_says_what_is_wrong(kept, dead, bus_name, capsys):
     assert cli.main(["deadletters", "list"]) == 2
     assert cli.main(["deadletters", "list", bus_name]) == 1
     assert "journal" in capsys.readouterr().err
-    assert cli.main(["deadletters", "redrive", "--journal", str(kept.path), "6"]) == 1
+    assert cli.main(["deadletters", "redrive", "--journal", str(kept.path), str(dead[-1] + 400)]) == 1
     assert "no dead letter" in capsys.readouterr().err

@@ -312,6 +312,25 @@ class TestInFlight:
         oms.poll(0)
         delivery.publish_critical(RISK, "BTC-USDT", 0.2, timeout_s=0.0)
 
+    def test_full_it_waits_for_an_outcome(self, make):
+        """Acknowledged or dead: either makes room."""
+        delivery = make(max_in_flight=1)
+        oms = delivery.subscribe("risk.>", role="oms", ack="manual")
+        delivery.publish_critical(RISK, "BTC-USDT", 1.0)
+        receipts = []
+
+        def publish():
+            receipts.append(delivery.publish_critical(RISK, "BTC-USDT", 2.0, timeout_s=60))
+
+        waiting = threading.Thread(target=publish)
+        waiting.start()
+        waiting.join(0.1)
+        assert receipts == []
+        oms.ack(oms.poll(5))
+        waiting.join(20)
+        (receipt,) = receipts
+        assert oms.poll(5).id == receipt.event_id
+
 
 class TestBadInput:
     def test_an_event_of_somebody_else(self, desk, delivery):

@@ -49,6 +49,7 @@ def test_nobody_is_taken_for_a_journal_that_was_killed(tmp_path, bus_name, fork,
             bus.publish(tb.EventType.DRAWDOWN_ALERT, "BTC-USDT", 1.0)
         with (
             tb.Bus(bus_name) as other,
+            bus.subscribe(">"),
             other.subscribe(">"),
             tb.Bus(bus_name, journal=kept),
             bus.subscribe(">", start=late.value.event_id) as reader,

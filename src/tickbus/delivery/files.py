@@ -67,8 +67,10 @@ def write_first_snapshot(folder: Path, content: dict[str, Any], pid: int) -> Non
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
+    # `json.dump` to a file would go through Python for each number.
+    text = json.dumps({"version": _VERSION, **content}, separators=(",", ":"))
     with path.open("w") as file:
-        json.dump({"version": _VERSION, **content}, file)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
 

@@ -147,6 +147,8 @@ class Loop:
             # The places in the lanes would be behind records that are in no state yet.
             return
         content, places = self._replica.snapshot()
+        # With much pending each half takes a while.
+        self._lease.hold()
         files.write_snapshot(self._folder, content, self._lease.term)
         self._hold_log(places)
         self._earlier = [name for name in self._earlier if not self._drop(name)]
