@@ -233,9 +233,15 @@ class TestRecord:
             assert f"process {holder.pid}" in error
             assert len(error.splitlines()) == 1
 
+    def test_needs_a_number_of_seconds(self, capsys):
+        for text in ("soon", "0", "-1", "inf", "nan"):
+            with pytest.raises(SystemExit):
+                cli.main(["record", "desk", "journal", "--for", text])
+            assert f"argument --for: '{text}' is no" in capsys.readouterr().err
+
     def test_needs_a_bus(self, tmp_path, capsys):
         assert cli.main(["record", "no-such-bus", str(tmp_path / "journal")]) == 1
-        assert "no bus runs under the name 'no-such-bus'" in capsys.readouterr().err
+        assert 'no bus runs under the name "no-such-bus"' in capsys.readouterr().err
         assert not (tmp_path / "journal").exists()
 
     @pytest.mark.parametrize(

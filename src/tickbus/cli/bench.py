@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tickbus.cli._numbers import whole_from
+
 HELP = "measure tickbus on this machine, beside floors and peers"
 
 
@@ -25,16 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="tiny counts, to see that it runs; the figures mean nothing"
     )
-    parser.add_argument("--repeat", type=_positive, metavar="N", help="rounds (default 5; 2 with --quick)")
+    parser.add_argument(
+        "--repeat", type=whole_from(1), metavar="N", help="rounds (default 5; 2 with --quick)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON to FILE, '-' for stdout")
     parser.add_argument("--plot", metavar="FILE.png", type=Path, help="draw latencies and throughput")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

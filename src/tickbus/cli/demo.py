@@ -19,6 +19,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from tickbus.cli._numbers import above_0
+
 if TYPE_CHECKING:
     from tickbus.demo.stage import Plan
 
@@ -31,7 +33,7 @@ _MOST_FRAMES = 20_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("--seconds", type=_positive, help=f"how long to run (default {_SECONDS:.0f})")
+    parser.add_argument("--seconds", type=above_0, help=f"how long to run (default {_SECONDS:.0f})")
     parser.add_argument(
         "--rate",
         type=_rate,
@@ -40,19 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=7, help="same seed, same simulated market (7)")
     parser.add_argument("--capture", nargs="+", metavar="FILE", help="play these recorded files instead")
-    parser.add_argument("--speed", type=_positive, help="times the recorded pace; --seconds still ends it")
+    parser.add_argument("--speed", type=above_0, help="times the recorded pace; --seconds still ends it")
     parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
 def _rate(text: str) -> float:
-    value = _positive(text)
+    value = above_0(text)
     if value > _MOST_FRAMES:
         raise argparse.ArgumentTypeError(f"{text} is over {_MOST_FRAMES:,}: a simulator cannot send so many")
     return value

@@ -20,6 +20,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tickbus.cli._numbers import whole_from
+
 if TYPE_CHECKING:
     from tickbus.journal.audit import Segment
     from tickbus.journal.contents import Contents
@@ -33,20 +35,15 @@ _TOP = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("path", metavar="PATH", help="directory of the journal")
-    parser.add_argument("--events", type=_count, default=0, metavar="N", help="print the last N events")
+    parser.add_argument(
+        "--events", type=whole_from(0), default=0, metavar="N", help="print the last N events"
+    )
     parser.add_argument("--first", action="store_true", help="with --events: the first ones instead")
     parser.add_argument(
-        "--top", type=_count, default=_TOP, metavar="N", help=f"symbols and sources listed ({_TOP})"
+        "--top", type=whole_from(0), default=_TOP, metavar="N", help=f"symbols and sources listed ({_TOP})"
     )
     parser.add_argument("--json", action="store_true", help="print all of it as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress")
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,8 @@ price, quantity, side, bid, ask, bid_size, ask_size where the type has them; `tr
 of it. Times are UTC. --start, --end, --type, --symbol and --source narrow what is read at all. A store is a
 journal or an exported folder; several of one log, each with its own --store, are one.
 
+A store is only read, but this is all of DuckDB's SQL: `copy ... to` writes where it says.
+
 Rows go to standard output, all of them with --json or --csv. Exit code: 0 done, 1 when the query is wrong
 or the store cannot be read.
 """

@@ -25,8 +25,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tickbus.cli._numbers import above_0
 
 if TYPE_CHECKING:
     from tickbus import Bus
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{lane}", choices=_LEVELS, default=level, help=f"level of {lane} events ({level})"
         )
     parser.add_argument(
-        "--interval-ms", type=_positive, default=100.0, metavar="MS", help="between syncs of level interval"
+        "--interval-ms", type=above_0, default=100.0, metavar="MS", help="between syncs of level interval"
     )
     parser.add_argument(
         "--when-full",
@@ -61,15 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--segment-mib", type=int, default=64, metavar="MIB", help="size of a log segment (64)"
     )
-    parser.add_argument("--for", type=_positive, dest="seconds", metavar="SECONDS", help="end after so long")
+    parser.add_argument("--for", type=above_0, dest="seconds", metavar="SECONDS", help="end after so long")
     parser.add_argument("--json", action="store_true", help="print figures as one JSON object a line")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -77,9 +71,6 @@ def run(args: argparse.Namespace) -> int:
     from tickbus import Bus
     from tickbus.journal import Journal
 
-    if not Path(f"/dev/shm/tickbus.{args.bus}").exists():
-        print(f"tickbus: no bus runs under the name {args.bus!r}", file=sys.stderr)
-        return 1
     journal = Journal(
         args.path,
         critical=args.critical,
@@ -90,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         segment_mib=args.segment_mib,
     )
     ended = threading.Event()
-    with _told_to_end(ended), Bus(args.bus, journal=journal) as bus, _shown(args.json) as show:
+    with _told_to_end(ended), Bus(args.bus, journal=journal, create=False) as bus, _shown(args.json) as show:
         record = _Recording(bus, [lane for lane in _LANES if getattr(args, lane) != "memory"])
         deadline = time.monotonic() + (args.seconds or math.inf)
         while not ended.wait(max(0.0, min(_EVERY_S, deadline - time.monotonic()))):

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tickbus.cli._numbers import above_0, from_0
 from tickbus.cli.query import add_selection, opened, selection
 
 if TYPE_CHECKING:
@@ -34,24 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("store", metavar="PATH", help="folder of the stored events")
     parser.add_argument("bus", metavar="BUS", help="name of the bus, opened if need be")
-    parser.add_argument("--speed", type=_positive, help="times the recorded pace (as fast as possible)")
-    parser.add_argument("--wait", type=_seconds, default=0.0, metavar="S", help="wait before the first event")
+    parser.add_argument("--speed", type=above_0, help="times the recorded pace (as fast as possible)")
+    parser.add_argument("--wait", type=from_0, default=0.0, metavar="S", help="wait before the first event")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_selection(parser)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

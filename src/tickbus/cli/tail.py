@@ -20,6 +20,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tickbus.cli._numbers import whole_from
+
 if TYPE_CHECKING:
     from tickbus import Event
 
@@ -33,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bus", metavar="NAME", help="name of the bus")
     parser.add_argument("patterns", metavar="PATTERN", nargs="*", help="topics; all without one")
     parser.add_argument("--start", choices=("latest", "earliest"), default="latest", help="where to begin")
-    parser.add_argument("--max", type=int, dest="most", metavar="COUNT", help="end after so many events")
+    parser.add_argument(
+        "--max", type=whole_from(1), dest="most", metavar="COUNT", help="end after so many events"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
