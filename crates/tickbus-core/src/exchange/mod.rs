@@ -20,6 +20,7 @@
 mod batch;
 mod counters;
 mod decode;
+mod depth;
 mod json;
 mod market;
 mod number;
@@ -28,6 +29,7 @@ mod symbol;
 mod time;
 
 pub use counters::{Counters, Tally};
+pub use depth::{Depth, DepthKind, DepthLevel, Exact};
 pub use market::{MARKETS, Market, VENUES, Venue};
 
 use batch::Batch;
