@@ -31,16 +31,21 @@ pub struct Depth {
     /// Number of the instrument among the decoder's symbols.
     pub instrument: u32,
     pub kind: DepthKind,
-    /// First and last id of the changes told here, as far as the venue numbers them (Binance `U`
-    /// and `u`; Bybit `u`; Coinbase Advanced `sequence_num`; a snapshot's `lastUpdateId`).
+    /// First and last id of the changes told here, as far as the venue numbers them per instrument:
+    /// Binance `U` and `u`, a snapshot's `lastUpdateId`, OKX `seqId`, Bybit `u`. (What numbers the
+    /// frames of a whole connection is the frame's: Coinbase Advanced `sequence_num`.)
     pub first_id: Option<u64>,
     pub last_id: Option<u64>,
     /// Id of the message before, where the venue names it (Binance futures `pu`, OKX `prevSeqId`).
     pub previous_id: Option<u64>,
-    /// The venue's checksum of the book after this message: unsigned for Kraken, signed for OKX.
+    /// What orders this message among the venue's other channels of the instrument: Bybit `seq`.
+    pub sequence: Option<u64>,
+    /// The venue's checksum of the book after this message: unsigned for Kraken, signed for OKX,
+    /// whose 0 says that it sends none.
     pub checksum: Option<i64>,
-    /// Levels a side the subscription keeps (Kraken 10 to 1000, OKX 400, Bybit 1 to 1000), where the frame says so:
-    /// a book cut to it is what the checksum is of.
+    /// Levels a side the subscription keeps (Binance 5 to 20, Kraken 10 to 1000, OKX 5 to 400, Bybit
+    /// 50 to 1000), where a frame says so: a book has to be cut to it, which no message asks for.
+    /// Also tells two books of one instrument on one connection apart.
     pub limit: Option<u32>,
     pub venue_time_ns: Option<u64>,
     pub bids: Range<u32>,
