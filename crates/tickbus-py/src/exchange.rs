@@ -6,9 +6,10 @@ use crate::gil::GilCell;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use std::ops::Range;
 use tickbus_core::event::Event as CoreEvent;
 use tickbus_core::exchange::{
-    Decoded, Decoder as CoreDecoder, Market, Outcome, Tally, VENUES, Venue,
+    Decoded, Decoder as CoreDecoder, Depth, DepthKind, Market, Outcome, Tally, VENUES, Venue,
 };
 use tickbus_core::names::{BusNames, NamingError};
 use tickbus_core::sys::now_ns;
@@ -17,8 +18,11 @@ use tickbus_core::taxonomy::Category;
 /// Decodes the frames of one venue's market; see ``tickbus.exchanges``.
 ///
 /// Args:
-///     venue: "binance", "coinbase" or "kraken".
-///     market: "spot"; Binance also has "spot-us", "usdm" and "coinm".
+///     venue: "binance", "coinbase", "kraken", "okx" or "bybit".
+///     market: "spot"; Binance also has "spot-us", "usdm" and "coinm", Bybit "linear" and "inverse".
+///         OKX has one feed for all its instruments, called "spot".
+///     instrument: The venue's name of the instrument that frames without one are about: Binance's
+///         REST snapshots and raw partial books.
 /// Raises:
 ///     ValueError: No such venue or market.
 #[pyclass(frozen, module = "tickbus._native")]
@@ -34,14 +38,16 @@ struct State {
     events: Vec<CoreEvent>,
 }
 
-/// (event type, symbol, value, metadata, venue's time in ns, trade id)
-type Row = (u8, String, f64, u64, Option<u64>, Option<u64>);
+/// (event type, symbol, value, metadata, venue's time in ns, trade id, sequence)
+type Row = (u8, String, f64, u64, Option<u64>, Option<u128>, Option<u64>);
+/// (price units, price scale, size units, size scale)
+type Level = (u64, u8, u64, u8);
 
 #[pymethods]
 impl Decoder {
     #[new]
-    #[pyo3(signature = (venue, market="spot"))]
-    fn py_new(venue: &str, market: &str) -> PyResult<Decoder> {
+    #[pyo3(signature = (venue, market="spot", *, instrument=None))]
+    fn py_new(venue: &str, market: &str, instrument: Option<&str>) -> PyResult<Decoder> {
         let found = Venue::from_name(venue).ok_or_else(|| {
             let known = VENUES.map(Venue::name).join(", ");
             PyValueError::new_err(format!("venue {venue:?} is none of: {known}"))
@@ -53,7 +59,8 @@ impl Decoder {
                 known.join(", ")
             ))
         })?;
-        let decoder = CoreDecoder::of_market(market);
+        let mut decoder = CoreDecoder::of_market(market);
+        decoder.assume(instrument);
         let state = State { decoder, outcome: Outcome::Ignored("no_frame"), events: Vec::new() };
         Ok(Decoder { state: GilCell::new(state), market })
     }
@@ -79,16 +86,17 @@ impl Decoder {
     /// Decode one frame.
     ///
     /// Returns:
-    ///     A tuple per event: (event_type, symbol, value, metadata, venue_time_ns, trade_id), the
-    ///     last two ``None`` where the venue does not say. Empty for a frame that tells nothing;
-    ///     ``outcome`` says why.
+    ///     A tuple per event: (event_type, symbol, value, metadata, venue_time_ns, trade_id,
+    ///     sequence), the last three ``None`` where the venue does not say. Empty for a frame that
+    ///     tells no event; ``outcome`` says why, ``depths`` has its order book messages.
     fn decode<'py>(&self, py: Python<'py>, frame: &[u8]) -> PyResult<Bound<'py, PyList>> {
         let mut rows: Vec<Row> = Vec::new();
         self.state.with(py, |state| {
             state.outcome = state.decoder.decode(frame, &mut |event| {
                 let symbol = event.symbol.to_owned();
-                let Decoded { event_type, value, metadata, venue_time_ns, trade_id, .. } = event;
-                rows.push((event_type, symbol, value, metadata, venue_time_ns, trade_id));
+                let Decoded { event_type, value, metadata, venue_time_ns, .. } = event;
+                let (trade_id, sequence) = (event.trade_id, event.sequence);
+                rows.push((event_type, symbol, value, metadata, venue_time_ns, trade_id, sequence));
             });
         });
         PyList::new(py, rows)
@@ -128,35 +136,92 @@ impl Decoder {
         Ok(count)
     }
 
-    /// What the last frame came to: ("events", 2), ("history", 100), ("ignored", "depth") or
-    /// ("malformed", "not_json").
+    /// The order book messages of the last frame, a dict each: ``symbol``, ``kind`` ("snapshot" or
+    /// "update"), ``first_id``, ``last_id``, ``previous_id``, ``sequence``, ``checksum``, ``limit``
+    /// and ``venue_time_ns`` (``None`` where the venue does not say), and ``bids`` and ``asks``,
+    /// lists of (price_units, price_scale, size_units, size_scale): a price is its units /
+    /// 10**scale, trailing zeros as they were sent, a size of 0 takes the level away.
+    fn depths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let depths = PyList::empty(py);
+        self.state.with(py, |state| {
+            for depth in state.decoder.depths() {
+                depths.append(book_message(py, &state.decoder, depth)?)?;
+            }
+            PyResult::Ok(())
+        })?;
+        Ok(depths)
+    }
+
+    /// What numbers the last frame on its connection, where the venue does that (Coinbase Advanced):
+    /// one more than the frame's before, or something is missing.
+    #[getter]
+    fn connection_sequence(&self, py: Python<'_>) -> Option<u64> {
+        self.state.with(py, |state| state.decoder.connection_sequence())
+    }
+
+    /// (symbol, sequence, last trade id) if the last frame was a heartbeat that says so (Coinbase
+    /// Exchange), else ``None``.
+    #[getter]
+    fn heartbeat(&self, py: Python<'_>) -> Option<(String, u64, u128)> {
+        self.state.with(py, |state| {
+            let heartbeat = state.decoder.heartbeat()?;
+            let symbol = state.decoder.symbol(heartbeat.instrument)?.to_owned();
+            Some((symbol, heartbeat.sequence, heartbeat.last_trade_id))
+        })
+    }
+
+    /// The venue's name of the instrument that frames without one are about, or ``None``.
+    #[getter]
+    fn instrument(&self, py: Python<'_>) -> Option<String> {
+        self.state.with(py, |state| state.decoder.assumed().map(str::to_owned))
+    }
+
+    #[setter]
+    fn set_instrument(&self, py: Python<'_>, instrument: Option<&str>) {
+        self.state.with(py, |state| state.decoder.assume(instrument));
+    }
+
+    /// Forget what earlier frames said of values that later ones leave out: a new connection tells
+    /// them again. Names, contract sizes and counters stay.
+    fn reconnected(&self, py: Python<'_>) {
+        self.state.with(py, |state| state.decoder.reconnected());
+    }
+
+    /// What the last frame came to: ("events", 2), ("books", 1), ("history", 100), ("ignored",
+    /// "candle") or ("malformed", "not_json").
     #[getter]
     fn outcome<'py>(&self, py: Python<'py>) -> PyResult<(&'static str, Bound<'py, PyAny>)> {
         let number = |count: u64| count.into_pyobject(py).map(Bound::into_any);
         let text = |reason: &str| reason.into_pyobject(py).map(Bound::into_any);
         Ok(match self.state.with(py, |state| state.outcome) {
             Outcome::Events(count) => ("events", number(count)?),
+            Outcome::Books(count) => ("books", number(count)?),
             Outcome::History(count) => ("history", number(count)?),
             Outcome::Ignored(reason) => ("ignored", text(reason)?),
             Outcome::Malformed(reason) => ("malformed", text(reason)?),
         })
     }
 
-    /// What all frames came to. ``frames`` = ``event_frames`` + ``history_frames`` + the sums of
-    /// ``ignored`` and ``malformed`` (counts by reason); ``trades``, ``quotes``, ``history`` and
-    /// ``unpackable`` count what was in them.
+    /// What all frames came to. ``frames`` = ``event_frames`` + ``book_frames`` +
+    /// ``history_frames`` + the sums of ``ignored`` and ``malformed`` (counts by reason);
+    /// ``trades``, ``quotes``, ``books``, ``levels``, ``history``, ``unpackable`` and
+    /// ``outside_book`` count what was in them.
     fn counters(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
         let counted = self.state.with(py, |state| state.decoder.counters().clone());
         let counters = PyDict::new(py);
         counters.set_item("frames", counted.frames)?;
         counters.set_item("event_frames", counted.event_frames)?;
+        counters.set_item("book_frames", counted.book_frames)?;
         counters.set_item("history_frames", counted.history_frames)?;
         counters.set_item("ignored", by_reason(py, &counted.ignored)?)?;
         counters.set_item("malformed", by_reason(py, &counted.malformed)?)?;
         counters.set_item("trades", counted.trades)?;
         counters.set_item("quotes", counted.quotes)?;
+        counters.set_item("books", counted.books)?;
+        counters.set_item("levels", counted.levels)?;
         counters.set_item("history", counted.history)?;
         counters.set_item("unpackable", counted.unpackable)?;
+        counters.set_item("outside_book", counted.outside_book)?;
         Ok(counters.unbind())
     }
 
@@ -198,4 +263,34 @@ fn by_reason<'py>(py: Python<'py>, tally: &Tally) -> PyResult<Bound<'py, PyDict>
         counts.set_item(reason, count)?;
     }
     Ok(counts)
+}
+
+fn book_message<'py>(
+    py: Python<'py>,
+    decoder: &CoreDecoder,
+    depth: &Depth,
+) -> PyResult<Bound<'py, PyDict>> {
+    let levels = |range: &Range<u32>| -> Vec<Level> {
+        decoder.levels()[range.start as usize..range.end as usize]
+            .iter()
+            .map(|level| (level.price.units, level.price.scale, level.size.units, level.size.scale))
+            .collect()
+    };
+    let message = PyDict::new(py);
+    message.set_item("symbol", decoder.symbol(depth.instrument))?;
+    let kind = match depth.kind {
+        DepthKind::Snapshot => "snapshot",
+        DepthKind::Update => "update",
+    };
+    message.set_item("kind", kind)?;
+    message.set_item("first_id", depth.first_id)?;
+    message.set_item("last_id", depth.last_id)?;
+    message.set_item("previous_id", depth.previous_id)?;
+    message.set_item("sequence", depth.sequence)?;
+    message.set_item("checksum", depth.checksum)?;
+    message.set_item("limit", depth.limit)?;
+    message.set_item("venue_time_ns", depth.venue_time_ns)?;
+    message.set_item("bids", levels(&depth.bids))?;
+    message.set_item("asks", levels(&depth.asks))?;
+    Ok(message)
 }

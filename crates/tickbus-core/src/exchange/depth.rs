@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
+/// Most decimals a number may have here; coins have up to 18.
+pub const SCALE_MAX: u8 = 32;
+
 /// A decimal as it was written: `units / 10^scale`. Trailing zeros are kept, because venues compute
-/// checksums from the text (`"0.0100"` is `{units: 100, scale: 4}`).
+/// checksums from the text (`"0.0100"` is `{units: 100, scale: 4}`). `scale` is at most [`SCALE_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Exact {
     pub units: u64,
@@ -40,8 +43,8 @@ pub struct Depth {
     pub previous_id: Option<u64>,
     /// What orders this message among the venue's other channels of the instrument: Bybit `seq`.
     pub sequence: Option<u64>,
-    /// The venue's checksum of the book after this message: unsigned for Kraken, signed for OKX,
-    /// whose 0 says that it sends none.
+    /// The venue's checksum of the book after this message: unsigned for Kraken, signed for OKX
+    /// (whose 0 means that it sends none, and is `None` here).
     pub checksum: Option<i64>,
     /// Levels a side the subscription keeps (Binance 5 to 20, Kraken 10 to 1000, OKX 5 to 400, Bybit
     /// 50 to 1000), where a frame says so: a book has to be cut to it, which no message asks for.
@@ -50,4 +53,23 @@ pub struct Depth {
     pub venue_time_ns: Option<u64>,
     pub bids: Range<u32>,
     pub asks: Range<u32>,
+}
+
+impl Depth {
+    /// A message without ids, times and levels yet.
+    pub fn new(instrument: u32, kind: DepthKind) -> Depth {
+        Depth {
+            instrument,
+            kind,
+            first_id: None,
+            last_id: None,
+            previous_id: None,
+            sequence: None,
+            checksum: None,
+            limit: None,
+            venue_time_ns: None,
+            bids: 0..0,
+            asks: 0..0,
+        }
+    }
 }

@@ -1,8 +1,9 @@
-//! Venue frames to events: the bytes a venue sends, as trades and tops of book with one name per
-//! instrument and the taker's side.
+//! Venue frames to events: the bytes a venue sends, as trades, tops of book and order book messages,
+//! with one name per instrument and the taker's side.
 //!
 //! ```text
 //! frame ── UTF-8? ── decode/<venue> ── batch ── sink, one Decoded per event
+//!                         │              └───── depths() and levels(), until the next frame
 //!                         │ fault: nothing of the frame is told
 //!                         └ reason: a healthy frame about something else
 //! ```
@@ -14,26 +15,30 @@
 //!
 //! Costs half a microsecond for a trade or quote frame (Coinbase Advanced, with more around it, one),
 //! and some 3 ns a byte of what is ignored, as nothing is trusted to be JSON before it was looked at
-//! (`cargo bench -p tickbus-core --bench decode`). Sequence checks, deduplication and books are not
-//! here yet.
+//! (`cargo bench -p tickbus-core --bench decode`). Sequence checks, deduplication and books are
+//! built on what is told here.
 
 mod batch;
 mod counters;
 mod decode;
 mod depth;
+mod identity;
 mod json;
+mod levels;
 mod market;
 mod number;
 mod scan;
 mod symbol;
 mod time;
 
+pub use batch::Heartbeat;
 pub use counters::{Counters, Tally};
-pub use depth::{Depth, DepthKind, DepthLevel, Exact};
+pub use depth::{Depth, DepthKind, DepthLevel, Exact, SCALE_MAX};
 pub use market::{MARKETS, Market, VENUES, Venue};
+pub use symbol::Contract;
 
 use batch::Batch;
-use decode::{Verdict, binance, coinbase, kraken};
+use decode::{Verdict, binance, bybit, coinbase, kraken, okx};
 use symbol::Symbols;
 
 /// Longest frame taken, in bytes: ten times a venue's largest book snapshot.
@@ -48,7 +53,13 @@ pub struct Decoded<'a> {
     pub metadata: u64,
     /// The venue's own time, where the frame has one; its clock is not ours.
     pub venue_time_ns: Option<u64>,
-    pub trade_id: Option<u64>,
+    /// What the venue says identifies a trade, unique per instrument and channel: a number as
+    /// itself, a UUID as its 128 bits, any other text as its 128-bit hash.
+    pub trade_id: Option<u128>,
+    /// What orders the message among others of its instrument, where the venue says: Binance `u` of
+    /// a bookTicker, Coinbase Exchange `sequence`, OKX `seqId`, Bybit `seq` or `cs`. Not unique:
+    /// several trades may share one.
+    pub sequence: Option<u64>,
 }
 
 /// What a frame came to.
@@ -56,6 +67,8 @@ pub struct Decoded<'a> {
 pub enum Outcome {
     /// So many events were told.
     Events(u64),
+    /// So many order book messages stand in [`Decoder::depths`], and no event was told.
+    Books(u64),
     /// A healthy frame without news for the bus; why.
     Ignored(&'static str),
     /// So many trades from before the subscription, none told.
@@ -64,7 +77,7 @@ pub enum Outcome {
     Malformed(&'static str),
 }
 
-/// Decodes the frames of one connection, or of several to the same market.
+/// Decodes the frames of one connection to one market.
 #[derive(Debug)]
 pub struct Decoder {
     market: Market,
@@ -104,11 +117,64 @@ impl Decoder {
                     metadata: record.metadata,
                     venue_time_ns: record.venue_time_ns,
                     trade_id: record.trade_id,
+                    sequence: record.sequence,
                 });
             }
         }
         self.counters.count(outcome, &self.batch);
         outcome
+    }
+
+    /// The order book messages of the last frame, in the venue's order; none after a malformed one.
+    pub fn depths(&self) -> &[Depth] {
+        &self.batch.depths
+    }
+
+    /// The levels of these messages, which say which are theirs.
+    pub fn levels(&self) -> &[DepthLevel] {
+        &self.batch.levels
+    }
+
+    /// Our name of an instrument that this decoder numbered; an unknown number is `None`.
+    pub fn symbol(&self, instrument: u32) -> Option<&str> {
+        let known = (instrument as usize) < self.batch.symbols.len();
+        known.then(|| &*self.batch.symbols.instrument(instrument).symbol)
+    }
+
+    /// What a size of 1 is, in levels of this instrument's book, which are told as written.
+    pub fn contract(&self, instrument: u32) -> Option<Contract> {
+        let known = (instrument as usize) < self.batch.symbols.len();
+        known.then(|| self.batch.symbols.instrument(instrument).contract)
+    }
+
+    /// What numbers the last frame on its connection, whatever it was about, where the venue does
+    /// that (Coinbase Advanced `sequence_num`): one more than the frame's before, or something is
+    /// missing.
+    pub fn connection_sequence(&self) -> Option<u64> {
+        self.batch.connection_sequence
+    }
+
+    /// Where an instrument stands, if the last frame was a heartbeat that says so (Coinbase
+    /// Exchange).
+    pub fn heartbeat(&self) -> Option<Heartbeat> {
+        self.batch.heartbeat
+    }
+
+    /// The venue's name of the instrument that frames without one are about: Binance's REST
+    /// snapshots, and its raw partial books. `None` leaves such frames untold.
+    pub fn assume(&mut self, wire_symbol: Option<&str>) {
+        self.batch.assumed = wire_symbol.map(Into::into);
+    }
+
+    /// What [`Decoder::assume`] was told.
+    pub fn assumed(&self) -> Option<&str> {
+        self.batch.assumed.as_deref()
+    }
+
+    /// Forget what earlier frames said of values that later ones leave out: a new connection tells
+    /// them again. Names, contract sizes and counters stay.
+    pub fn reconnected(&mut self) {
+        self.batch.tops.clear();
     }
 
     fn read(&mut self, frame: &[u8]) -> Outcome {
@@ -123,6 +189,8 @@ impl Decoder {
             Venue::Binance => binance::decode(text, &mut self.batch),
             Venue::Coinbase => coinbase::decode(text, &mut self.batch),
             Venue::Kraken => kraken::decode(text, &mut self.batch),
+            Venue::Okx => okx::decode(text, &mut self.batch),
+            Venue::Bybit => bybit::decode(text, &mut self.batch),
         };
         match decoding {
             Err(fault) => {
@@ -130,14 +198,27 @@ impl Decoder {
                 Outcome::Malformed(fault)
             }
             Ok(Verdict::Ignored(reason)) => Outcome::Ignored(reason),
-            Ok(Verdict::Decoded) if !self.batch.records.is_empty() => {
-                Outcome::Events(self.batch.records.len() as u64)
-            }
-            Ok(Verdict::Decoded) if self.batch.history > 0 => Outcome::History(self.batch.history),
-            Ok(Verdict::Decoded) if self.batch.unpackable > 0 => {
-                Outcome::Ignored("unpackable_quote")
-            }
-            Ok(Verdict::Decoded) => Outcome::Ignored("empty"),
+            Ok(Verdict::Decoded) => self.outcome(),
+        }
+    }
+
+    /// What a frame with something in it came to.
+    fn outcome(&self) -> Outcome {
+        let batch = &self.batch;
+        if !batch.records.is_empty() {
+            Outcome::Events(batch.records.len() as u64)
+        } else if !batch.depths.is_empty() {
+            Outcome::Books(batch.depths.len() as u64)
+        } else if batch.history > 0 {
+            Outcome::History(batch.history)
+        } else if batch.unpackable > 0 {
+            Outcome::Ignored("unpackable_quote")
+        } else if batch.contracts_unknown > 0 {
+            Outcome::Ignored("contract_size_unknown")
+        } else if batch.outside_book > 0 {
+            Outcome::Ignored("outside_book")
+        } else {
+            Outcome::Ignored("empty")
         }
     }
 }

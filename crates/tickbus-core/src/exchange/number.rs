@@ -1,8 +1,11 @@
 //! Prices, sizes and counts from the text they were sent as.
 
+use super::depth::{Exact, SCALE_MAX};
 use super::json::{BAD_FIELD, Fault, Raw, unquoted};
 
 pub const BAD_NUMBER: Fault = "bad_number";
+/// A number that is one, but has more digits than [`Exact`] holds.
+pub const TOO_MANY_DIGITS: Fault = "too_many_digits";
 
 /// Longest number taken: no venue's comes near, and parsing stays cheap whatever is sent.
 const NUMBER_LEN_MAX: usize = 48;
@@ -19,6 +22,14 @@ pub fn digits(text: &str) -> Result<u64, Fault> {
         return Err(BAD_NUMBER);
     }
     text.parse().map_err(|_| BAD_NUMBER)
+}
+
+/// An integer that may be negative, quoted or not.
+pub fn signed(raw: Raw) -> Result<i64, Fault> {
+    let text = number_text(raw)?;
+    let magnitude = digits(text.strip_prefix('-').unwrap_or(text))?;
+    let signed = i64::try_from(magnitude).map_err(|_| BAD_NUMBER)?;
+    Ok(if text.starts_with('-') { -signed } else { signed })
 }
 
 fn number_text<'a>(raw: Raw<'a>) -> Result<&'a str, Fault> {
@@ -84,6 +95,57 @@ pub fn decimal(raw: Raw) -> Result<Decimal, Fault> {
     Ok(Decimal { value, decimals })
 }
 
+/// A number that is not negative, quoted or not, with every digit it was written with.
+pub fn exact(raw: Raw) -> Result<Exact, Fault> {
+    exact_text(number_text(raw)?)
+}
+
+/// As [`exact`], of the text between the quotes.
+pub fn exact_text(text: &str) -> Result<Exact, Fault> {
+    if text.len() > NUMBER_LEN_MAX {
+        return Err(BAD_NUMBER);
+    }
+    let (mut units, mut scale, mut digits, mut in_fraction) = (0u64, 0i32, 0, false);
+    let mut fits = true;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'0'..=b'9' => {
+                let next =
+                    units.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(byte - b'0')));
+                fits &= next.is_some();
+                units = next.unwrap_or(0);
+                digits += 1;
+                scale += i32::from(in_fraction);
+            }
+            b'.' if !in_fraction && digits > 0 => in_fraction = true,
+            b'e' | b'E' if digits > 0 => {
+                let exponent: i32 = text[at + 1..].parse().map_err(|_| BAD_NUMBER)?;
+                scale = scale.saturating_sub(exponent);
+                break;
+            }
+            _ => return Err(BAD_NUMBER),
+        }
+    }
+    if digits == 0 {
+        return Err(BAD_NUMBER);
+    }
+    if scale < 0 {
+        // Tens behind the digits, until they stop fitting; nothing has to be moved in a zero.
+        let moved = if units == 0 {
+            Some(0)
+        } else {
+            10u64.checked_pow(scale.unsigned_abs()).and_then(|tens| units.checked_mul(tens))
+        };
+        fits &= moved.is_some();
+        units = moved.unwrap_or(0);
+        scale = 0;
+    }
+    if !fits || scale > i32::from(SCALE_MAX) {
+        return Err(TOO_MANY_DIGITS);
+    }
+    Ok(Exact { units, scale: scale as u8 })
+}
+
 /// As many digits always fit a `u64`.
 const EXACT_DIGITS: u32 = 19;
 
@@ -144,7 +206,64 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_exact_number_is_every_digit_of_its_text() {
+        for (text, units, scale) in [
+            ("\"0.0100\"", 100, 4),
+            ("\"61837.63000000\"", 6_183_763_000_000, 8),
+            ("100", 100, 0),
+            ("\"0\"", 0, 0),
+            ("\"0.00000000\"", 0, 8),
+            ("1e-8", 1, 8),
+            ("1.50E2", 150, 0),
+            ("1.5e3", 1_500, 0),
+            ("0e999", 0, 0),
+            ("\"18446744073709551615\"", u64::MAX, 0),
+            ("\"0000000000000000000000000.5\"", 5, 1),
+        ] {
+            assert_eq!(exact(Some(text)), Ok(Exact { units, scale }), "{text}");
+        }
+        for text in [
+            "\"18446744073709551616\"",
+            "1e999",
+            "1e20",
+            "1e-33",
+            "\"123456789012.123456789012\"",
+            "0.000000000000000000000000000000001",
+        ] {
+            assert_eq!(exact(Some(text)), Err(TOO_MANY_DIGITS), "{text}");
+        }
+        for text in [
+            "\"NaN\"",
+            "-1",
+            "\"\"",
+            "\".5\"",
+            "\"1e\"",
+            "\"1 \"",
+            "1e99999999999",
+        ] {
+            assert_eq!(exact(Some(text)), Err(BAD_NUMBER), "{text}");
+        }
+    }
+
     proptest! {
+        /// Whatever decimal is written, its units and scale write it again.
+        #[test]
+        fn an_exact_number_writes_its_text_again(whole in "0|[1-9][0-9]{0,9}", fraction in "[0-9]{0,9}") {
+            let text = if fraction.is_empty() { whole.clone() } else { format!("{whole}.{fraction}") };
+            let Exact { units, scale } = exact_text(&text).unwrap();
+            prop_assert_eq!(usize::from(scale), fraction.len());
+            let digits = format!("{units:0width$}", width = fraction.len() + 1);
+            let (head, tail) = digits.split_at(digits.len() - fraction.len());
+            prop_assert_eq!(head, whole);
+            prop_assert_eq!(tail, fraction);
+        }
+
+        #[test]
+        fn signs_are_kept(number: i32) {
+            prop_assert_eq!(signed(Some(&number.to_string())), Ok(i64::from(number)));
+        }
+
         /// The short way and the standard library's give the same double.
         #[test]
         fn values_are_the_nearest_double(text in "[0-9]{1,22}(\\.[0-9]{0,24})?") {

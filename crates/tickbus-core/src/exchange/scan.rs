@@ -10,6 +10,9 @@ use super::json::{BAD_FIELD, Fault, NOT_JSON};
 /// Containers inside each other; no venue comes near.
 const DEPTH_MAX: u32 = 127;
 
+/// Longest text that [`Scanner::plain_text`] looks at.
+const TEXT_LEN_PLAIN: usize = 40;
+
 /// Whether `text` is one whole value.
 pub fn validate(text: &str) -> Result<(), Fault> {
     let mut scanner = Scanner::new(text);
@@ -82,6 +85,26 @@ impl<'a> Scanner<'a> {
         self.string()?;
         let key = &self.text[begin..self.at - 1];
         if self.closes(b':') { Ok(key) } else { Err(NOT_JSON) }
+    }
+
+    /// The inside of the next value, if it is a short text of plain ASCII: a number, mostly.
+    /// Where it is not, the place stays.
+    #[inline]
+    pub fn plain_text(&mut self) -> Option<&'a str> {
+        if self.peek_after_space() != Some(b'"') {
+            return None;
+        }
+        let begin = self.at + 1;
+        let rest = self.text.as_bytes().get(begin..)?;
+        let len = rest.iter().take(TEXT_LEN_PLAIN).position(|byte| match byte {
+            b'0'..=b'9' | b'.' => false,
+            _ => true,
+        })?;
+        if rest[len] != b'"' {
+            return None;
+        }
+        self.at = begin + len + 1;
+        Some(&self.text[begin..begin + len])
     }
 
     /// The text of the next value, whatever it is.

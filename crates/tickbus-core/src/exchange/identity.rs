@@ -1,0 +1,61 @@
+//! What a venue says identifies a trade, as one number.
+
+use super::json::{BAD_FIELD, Fault, Raw, unquoted};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Hexadecimal digits of a UUID stand in groups that end at these places.
+const UUID_DASHES: [usize; 4] = [8, 13, 18, 23];
+const UUID_LEN: usize = 36;
+
+/// A trade's id: a number as itself, a UUID as its 128 bits, any other text as its 128-bit hash.
+pub fn trade_id(raw: Raw) -> Result<u128, Fault> {
+    let raw = raw.ok_or(BAD_FIELD)?;
+    let text = unquoted(raw);
+    let id = text.unwrap_or(raw);
+    if id.bytes().all(|byte| byte.is_ascii_digit())
+        && let Ok(number) = id.parse()
+    {
+        return Ok(number);
+    }
+    match text {
+        None | Some("") => Err(BAD_FIELD),
+        Some(text) => Ok(uuid(text).unwrap_or_else(|| xxh3_128(text.as_bytes()))),
+    }
+}
+
+fn uuid(text: &str) -> Option<u128> {
+    if text.len() != UUID_LEN {
+        return None;
+    }
+    let mut number = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if UUID_DASHES.contains(&at) {
+            if byte != b'-' {
+                return None;
+            }
+            continue;
+        }
+        number = number << 4 | u128::from(char::from(byte).to_digit(16)?);
+    }
+    Some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_number() {
+        assert_eq!(trade_id(Some("7")), Ok(7));
+        assert_eq!(trade_id(Some("\"2280000001739247417\"")), Ok(2_280_000_001_739_247_417));
+        assert_eq!(
+            trade_id(Some("\"a9188a0a-82bc-50de-be60-03eedbe3cdd7\"")),
+            Ok(0xa918_8a0a_82bc_50de_be60_03ee_dbe3_cdd7)
+        );
+        let (one, other) = (trade_id(Some("\"T-1\"")), trade_id(Some("\"T-2\"")));
+        assert!(one.is_ok() && other.is_ok() && one != other);
+        for raw in ["\"\"", "1.5", "true", "[1]", "\"\\u0031\""] {
+            assert_eq!(trade_id(Some(raw)), Err(BAD_FIELD), "{raw}");
+        }
+    }
+}
