@@ -1,7 +1,6 @@
 //! Promises of the venue decoders: taker side, exact prices, one outcome a frame, no panic.
 
-use proptest::prelude::*;
-use tickbus_core::exchange::{Decoded, Decoder, MARKETS, Market, Outcome};
+use tickbus_core::exchange::{Decoded, Decoder, Market, Outcome};
 use tickbus_core::quote;
 use tickbus_core::taxonomy::{PRICE_UPDATE, TOP_OF_BOOK};
 
