@@ -1,7 +1,7 @@
 //! What one frame says, collected before any of it is told: a frame is decoded whole or not at all.
 
 use super::depth::{Depth, DepthLevel};
-use super::json::{Fault, Raw};
+use super::json::{Fault, Raw, Value};
 use super::levels;
 use super::number::{Decimal, exact};
 use super::symbol::Symbols;
@@ -188,7 +188,7 @@ impl Batch {
     pub fn side_with<'a>(
         &mut self,
         raw: Raw<'a>,
-        more: impl FnMut(&'a str) -> Result<(), Fault>,
+        more: impl FnMut(Value<'a>) -> Result<(), Fault>,
     ) -> Result<Range<u32>, Fault> {
         let begin = self.levels.len();
         if let Some(rows) = raw {

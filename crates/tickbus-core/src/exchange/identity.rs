@@ -1,6 +1,7 @@
 //! What a venue says identifies a trade, as one number.
 
-use super::json::{BAD_FIELD, Fault, Raw, unquoted};
+use super::json::{BAD_FIELD, Fault, Raw};
+use super::scan::Kind;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Hexadecimal digits of a UUID stand in groups that end at these places.
@@ -9,17 +10,17 @@ const UUID_LEN: usize = 36;
 
 /// A trade's id: a number as itself, a UUID as its 128 bits, any other text as its 128-bit hash.
 pub fn trade_id(raw: Raw) -> Result<u128, Fault> {
-    let raw = raw.ok_or(BAD_FIELD)?;
-    let text = unquoted(raw);
-    let id = text.unwrap_or(raw);
-    if id.bytes().all(|byte| byte.is_ascii_digit())
-        && let Ok(number) = id.parse()
-    {
-        return Ok(number);
-    }
-    match text {
-        None | Some("") => Err(BAD_FIELD),
-        Some(text) => Ok(uuid(text).unwrap_or_else(|| xxh3_128(text.as_bytes()))),
+    let value = raw.ok_or(BAD_FIELD)?;
+    let id = value.source();
+    let is_digits = id.bytes().all(|byte| byte.is_ascii_digit());
+    match value.kind() {
+        // Most ids fit 64 bits, which are read in a third of the time.
+        Kind::Text | Kind::Number if is_digits && !id.is_empty() => {
+            let short = id.parse::<u64>().map(u128::from);
+            short.or_else(|_| id.parse()).map_err(|_| BAD_FIELD)
+        }
+        Kind::Text if !id.is_empty() => Ok(uuid(id).unwrap_or_else(|| xxh3_128(id.as_bytes()))),
+        _ => Err(BAD_FIELD),
     }
 }
 
@@ -42,20 +43,21 @@ fn uuid(text: &str) -> Option<u128> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::json::tests::of;
     use super::*;
 
     #[test]
     fn an_id_is_a_number() {
-        assert_eq!(trade_id(Some("7")), Ok(7));
-        assert_eq!(trade_id(Some("\"2280000001739247417\"")), Ok(2_280_000_001_739_247_417));
+        assert_eq!(of("7", trade_id), Ok(7));
+        assert_eq!(of("\"2280000001739247417\"", trade_id), Ok(2_280_000_001_739_247_417));
         assert_eq!(
-            trade_id(Some("\"a9188a0a-82bc-50de-be60-03eedbe3cdd7\"")),
+            of("\"a9188a0a-82bc-50de-be60-03eedbe3cdd7\"", trade_id),
             Ok(0xa918_8a0a_82bc_50de_be60_03ee_dbe3_cdd7)
         );
-        let (one, other) = (trade_id(Some("\"T-1\"")), trade_id(Some("\"T-2\"")));
+        let (one, other) = (of("\"T-1\"", trade_id), of("\"T-2\"", trade_id));
         assert!(one.is_ok() && other.is_ok() && one != other);
         for raw in ["\"\"", "1.5", "true", "[1]", "\"\\u0031\""] {
-            assert_eq!(trade_id(Some(raw)), Err(BAD_FIELD), "{raw}");
+            assert_eq!(of(raw, trade_id), Err(BAD_FIELD), "{raw}");
         }
     }
 }

@@ -1,57 +1,50 @@
-//! The levels of an order book message, from the arrays venues send them in, in one pass.
+//! The levels of an order book message, from the arrays venues send them in.
 
 use super::depth::DepthLevel;
-use super::json::{BAD_FIELD, Fault};
-use super::number::{exact, exact_text};
-use super::scan::Scanner;
+use super::json::{BAD_FIELD, Fault, Value, elements};
+use super::number::exact;
 
-/// Append a level for every row `[price, size, ...]` of the array `text`; `more` gets what else
-/// stands in a row.
+/// Append a level for every row `[price, size, ...]` of the array; `more` gets what else stands in
+/// a row.
+#[inline]
 pub fn read<'a>(
-    text: &'a str,
+    rows: Value<'a>,
     levels: &mut Vec<DepthLevel>,
-    mut more: impl FnMut(&'a str) -> Result<(), Fault>,
+    mut more: impl FnMut(Value<'a>) -> Result<(), Fault>,
 ) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    scanner.open(b'[')?;
-    let mut goes_on = !scanner.closes(b']');
-    while goes_on {
-        scanner.open(b'[')?;
-        let price = number(&mut scanner)?;
-        if !scanner.goes_on(b']')? {
+    elements(rows, |row| {
+        let (mut price, mut size, mut at) = (None, None, 0);
+        elements(row, |cell| {
+            match at {
+                0 => price = Some(exact(Some(cell))?),
+                1 => size = Some(exact(Some(cell))?),
+                _ => more(cell)?,
+            }
+            at += 1;
+            Ok(())
+        })?;
+        let (Some(price), Some(size)) = (price, size) else {
             return Err(BAD_FIELD);
-        }
-        let size = number(&mut scanner)?;
-        while scanner.goes_on(b']')? {
-            more(scanner.value()?)?;
-        }
+        };
         levels.push(DepthLevel { price, size });
-        goes_on = scanner.goes_on(b']')?;
-    }
-    scanner.end()
-}
-
-fn number(scanner: &mut Scanner) -> Result<super::depth::Exact, Fault> {
-    match scanner.plain_text() {
-        Some(text) => exact_text(text),
-        None => match scanner.value()? {
-            "null" => Err(BAD_FIELD),
-            other => exact(Some(other)),
-        },
-    }
+        Ok(())
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::depth::Exact;
-    use super::super::json::NOT_JSON;
+    use super::super::json::{NOT_JSON, tests::of};
     use super::super::number::{BAD_NUMBER, TOO_MANY_DIGITS};
     use super::*;
 
     fn levels(text: &str) -> Result<Vec<DepthLevel>, Fault> {
-        let mut found = Vec::new();
-        read(text, &mut found, |_| Ok(()))?;
-        Ok(found)
+        of(text, |raw| {
+            let mut found = Vec::new();
+            read(raw.unwrap(), &mut found, |_| Ok(()))?;
+            Ok(found)
+        })
     }
 
     #[test]
@@ -73,9 +66,9 @@ mod tests {
         for (text, fault) in [
             ("{}", BAD_FIELD),
             ("[5]", BAD_FIELD),
-            ("[[]]", NOT_JSON),
+            ("[[]]", BAD_FIELD),
             ("[[\"1\"]]", BAD_FIELD),
-            ("[[null,\"1\"]]", BAD_FIELD),
+            ("[[null,\"1\"]]", BAD_NUMBER),
             ("[[\"NaN\",\"1\"]]", BAD_NUMBER),
             ("[[\"-1\",\"1\"]]", BAD_NUMBER),
             ("[[[1],\"1\"]]", BAD_NUMBER),

@@ -2,10 +2,10 @@
 //! with one name per instrument and the taker's side.
 //!
 //! ```text
-//! frame ── UTF-8? ── decode/<venue> ── batch ── sink, one Decoded per event
-//!                         │              └───── depths() and levels(), until the next frame
-//!                         │ fault: nothing of the frame is told
-//!                         └ reason: a healthy frame about something else
+//! frame ── UTF-8? ── JSON? ── decode/<venue> ── batch ── sink, one Decoded per event
+//!                                  │              └───── depths() and levels(), until the next frame
+//!                                  │ fault: nothing of the frame is told
+//!                                  └ reason: a healthy frame about something else
 //! ```
 //!
 //! **Promises.** No bytes make it panic, and every frame comes to exactly one [`Outcome`], counted
@@ -39,6 +39,8 @@ pub use symbol::Contract;
 
 use batch::Batch;
 use decode::{Verdict, binance, bybit, coinbase, kraken, okx};
+use json::Document;
+use scan::Tape;
 use symbol::Symbols;
 
 /// Longest frame taken, in bytes: ten times a venue's largest book snapshot.
@@ -81,6 +83,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Decoder {
     market: Market,
+    tape: Tape,
     batch: Batch,
     counters: Counters,
 }
@@ -93,7 +96,12 @@ impl Decoder {
 
     /// A decoder of one of the venue's markets: names alone do not tell them apart.
     pub fn of_market(market: Market) -> Decoder {
-        Decoder { market, batch: Batch::new(Symbols::new(market)), counters: Counters::default() }
+        Decoder {
+            market,
+            tape: Tape::default(),
+            batch: Batch::new(Symbols::new(market)),
+            counters: Counters::default(),
+        }
     }
 
     pub fn market(&self) -> Market {
@@ -185,14 +193,22 @@ impl Decoder {
         let Ok(text) = std::str::from_utf8(frame) else {
             return Outcome::Malformed("not_utf8");
         };
-        let decoding = match self.market.venue() {
-            Venue::Binance => binance::decode(text, &mut self.batch),
-            Venue::Coinbase => coinbase::decode(text, &mut self.batch),
-            Venue::Kraken => kraken::decode(text, &mut self.batch),
-            Venue::Okx => okx::decode(text, &mut self.batch),
-            Venue::Bybit => bybit::decode(text, &mut self.batch),
+        let venue = self.market.venue();
+        if venue == Venue::Okx && okx::is_heartbeat(text) {
+            return Outcome::Ignored("heartbeat");
+        }
+        let document = match Document::of(text, &mut self.tape) {
+            Ok(document) => document,
+            Err(fault) => return Outcome::Malformed(fault),
         };
-        match decoding {
+        let decode = match venue {
+            Venue::Binance => binance::decode,
+            Venue::Coinbase => coinbase::decode,
+            Venue::Kraken => kraken::decode,
+            Venue::Okx => okx::decode,
+            Venue::Bybit => bybit::decode,
+        };
+        match decode(document.root(), &mut self.batch) {
             Err(fault) => {
                 self.batch.clear();
                 Outcome::Malformed(fault)

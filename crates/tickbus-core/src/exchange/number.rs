@@ -1,7 +1,8 @@
 //! Prices, sizes and counts from the text they were sent as.
 
 use super::depth::{Exact, SCALE_MAX};
-use super::json::{BAD_FIELD, Fault, Raw, unquoted};
+use super::json::{BAD_FIELD, Fault, Raw};
+use super::scan::Kind;
 
 pub const BAD_NUMBER: Fault = "bad_number";
 /// A number that is one, but has more digits than [`Exact`] holds.
@@ -33,8 +34,11 @@ pub fn signed(raw: Raw) -> Result<i64, Fault> {
 }
 
 fn number_text<'a>(raw: Raw<'a>) -> Result<&'a str, Fault> {
-    let raw = raw.ok_or(BAD_FIELD)?;
-    Ok(unquoted(raw).unwrap_or(raw))
+    let value = raw.ok_or(BAD_FIELD)?;
+    match value.kind() {
+        Kind::Text | Kind::Number => Ok(value.source()),
+        _ => Err(BAD_NUMBER),
+    }
 }
 
 /// A price or a size: its value, correctly rounded, and how many decimals it needs.
@@ -96,12 +100,9 @@ pub fn decimal(raw: Raw) -> Result<Decimal, Fault> {
 }
 
 /// A number that is not negative, quoted or not, with every digit it was written with.
+#[inline]
 pub fn exact(raw: Raw) -> Result<Exact, Fault> {
-    exact_text(number_text(raw)?)
-}
-
-/// As [`exact`], of the text between the quotes.
-pub fn exact_text(text: &str) -> Result<Exact, Fault> {
+    let text = number_text(raw)?;
     if text.len() > NUMBER_LEN_MAX {
         return Err(BAD_NUMBER);
     }
@@ -157,11 +158,12 @@ const EXACT_POWERS: [f64; 20] = [
 
 #[cfg(test)]
 mod tests {
+    use super::super::json::tests::of;
     use super::*;
     use proptest::prelude::*;
 
     fn number(text: &str) -> Result<Decimal, Fault> {
-        decimal(Some(text))
+        of(text, decimal)
     }
 
     #[test]
@@ -221,7 +223,7 @@ mod tests {
             ("\"18446744073709551615\"", u64::MAX, 0),
             ("\"0000000000000000000000000.5\"", 5, 1),
         ] {
-            assert_eq!(exact(Some(text)), Ok(Exact { units, scale }), "{text}");
+            assert_eq!(of(text, exact), Ok(Exact { units, scale }), "{text}");
         }
         for text in [
             "\"18446744073709551616\"",
@@ -231,7 +233,7 @@ mod tests {
             "\"123456789012.123456789012\"",
             "0.000000000000000000000000000000001",
         ] {
-            assert_eq!(exact(Some(text)), Err(TOO_MANY_DIGITS), "{text}");
+            assert_eq!(of(text, exact), Err(TOO_MANY_DIGITS), "{text}");
         }
         for text in [
             "\"NaN\"",
@@ -242,7 +244,7 @@ mod tests {
             "\"1 \"",
             "1e99999999999",
         ] {
-            assert_eq!(exact(Some(text)), Err(BAD_NUMBER), "{text}");
+            assert_eq!(of(text, exact), Err(BAD_NUMBER), "{text}");
         }
     }
 
@@ -251,7 +253,7 @@ mod tests {
         #[test]
         fn an_exact_number_writes_its_text_again(whole in "0|[1-9][0-9]{0,9}", fraction in "[0-9]{0,9}") {
             let text = if fraction.is_empty() { whole.clone() } else { format!("{whole}.{fraction}") };
-            let Exact { units, scale } = exact_text(&text).unwrap();
+            let Exact { units, scale } = of(&format!("\"{text}\""), exact).unwrap();
             prop_assert_eq!(usize::from(scale), fraction.len());
             let digits = format!("{units:0width$}", width = fraction.len() + 1);
             let (head, tail) = digits.split_at(digits.len() - fraction.len());
@@ -261,13 +263,13 @@ mod tests {
 
         #[test]
         fn signs_are_kept(number: i32) {
-            prop_assert_eq!(signed(Some(&number.to_string())), Ok(i64::from(number)));
+            prop_assert_eq!(of(&number.to_string(), signed), Ok(i64::from(number)));
         }
 
         /// The short way and the standard library's give the same double.
         #[test]
         fn values_are_the_nearest_double(text in "[0-9]{1,22}(\\.[0-9]{0,24})?") {
-            let value = decimal(Some(&text)).unwrap().value;
+            let value = of(&format!("\"{text}\""), decimal).unwrap().value;
             prop_assert_eq!(value.to_bits(), text.parse::<f64>().unwrap().to_bits());
         }
 

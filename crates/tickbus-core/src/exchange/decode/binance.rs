@@ -14,9 +14,9 @@ use super::{Decoding, Verdict};
 use crate::exchange::batch::{Batch, Taker, Top, Trade};
 use crate::exchange::depth::{Depth, DepthKind};
 use crate::exchange::identity::trade_id;
-use crate::exchange::json::{Fault, Raw, flag, is_array, object, tag, text};
+use crate::exchange::json::{Fault, Raw, Value, flag, object, tag, text};
 use crate::exchange::number::{decimal, integer};
-use crate::exchange::scan::validate;
+use crate::exchange::scan::Kind;
 use crate::exchange::time::epoch;
 
 object!(
@@ -51,23 +51,20 @@ object!(
 );
 
 /// Decode one frame into `batch`.
-pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
-    if is_array(frame) {
-        return array(frame);
+pub fn decode(frame: Value, batch: &mut Batch) -> Decoding {
+    if frame.kind() == Kind::Array {
+        return Ok(ARRAY);
     }
     let outer = Message::read(frame)?;
     match outer.data {
-        Some(data) if is_array(data) => array(data),
+        Some(data) if data.kind() == Kind::Array => Ok(ARRAY),
         Some(data) => message(&Message::read(data)?, &Stream::of(tag(outer.stream)), batch),
         None => message(&outer, &Stream::default(), batch),
     }
 }
 
-/// Streams over all symbols (`!ticker@arr`) send arrays: whole, but nothing read here.
-fn array(text: &str) -> Decoding {
-    validate(text)?;
-    Ok(Verdict::Ignored("array"))
-}
+/// Streams over all instruments (`!ticker@arr`).
+const ARRAY: Verdict = Verdict::Ignored("array");
 
 /// What a stream's name says that its messages do not.
 #[derive(Default)]

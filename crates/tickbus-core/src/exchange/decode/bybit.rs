@@ -13,8 +13,11 @@ use super::{Decoding, Verdict};
 use crate::exchange::batch::{Batch, Taker, Top, Trade};
 use crate::exchange::depth::{Depth, DepthKind};
 use crate::exchange::identity::trade_id;
-use crate::exchange::json::{BAD_FIELD, Fault, each, flag, object, row, tag, text};
+use crate::exchange::json::{
+    BAD_FIELD, Fault, Raw, Value, each, flag, is_empty_text, object, row, tag, text,
+};
 use crate::exchange::number::{Decimal, decimal, digits, integer};
+use crate::exchange::scan::Kind;
 use crate::exchange::time::epoch;
 
 object!(Frame {
@@ -53,7 +56,7 @@ object!(Ticker {
 const NO_QUOTE: Verdict = Verdict::Ignored("one_sided_quote");
 
 /// Decode one frame into `batch`.
-pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
+pub fn decode(frame: Value, batch: &mut Batch) -> Decoding {
     let frame = Frame::read(frame)?;
     let topic = tag(frame.topic);
     let (channel, rest) = topic.split_once('.').unwrap_or((topic, ""));
@@ -85,11 +88,11 @@ pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
 }
 
 fn reply(frame: &Frame) -> &'static str {
-    match (tag(frame.op), frame.success) {
-        (_, Some("false")) => "error_reply",
+    match (tag(frame.op), frame.success.map(Value::kind)) {
+        (_, Some(Kind::False)) => "error_reply",
         ("ping" | "pong", _) => "heartbeat",
         _ if tag(frame.message) == "pong" => "heartbeat",
-        ("subscribe" | "unsubscribe" | "auth", _) | (_, Some("true")) => "ack",
+        ("subscribe" | "unsubscribe" | "auth", _) | (_, Some(Kind::True)) => "ack",
         _ => "unknown",
     }
 }
@@ -142,18 +145,20 @@ fn book(frame: &Frame, limit: Option<u32>, batch: &mut Batch) -> Decoding {
 /// `orderbook.1`: price and size of each side, or nothing where there is no order.
 fn best(frame: &Frame, batch: &mut Batch) -> Decoding {
     let book = Book::read(frame.data.ok_or(BAD_FIELD)?)?;
-    let sides = [book.bids, book.asks].map(|side| {
-        let mut first = [None; 2];
-        each(side, |level| {
-            let ([price, size], _) = row(level)?;
-            first = [Some(decimal(price)?), Some(decimal(size)?)];
-            Ok(())
-        })?;
-        Ok(first)
-    });
-    let [[bid, bid_size], [ask, ask_size]] = [sides[0]?, sides[1]?];
+    let ([bid, bid_size], [ask, ask_size]) = (level(book.bids)?, level(book.asks)?);
     let sequence = book.sequence.map(|id| integer(Some(id))).transpose()?;
     tell([bid, bid_size, ask, ask_size], &text(book.symbol)?, sequence, frame, batch)
+}
+
+/// Price and size of the one level a side has, if it has one.
+fn level(side: Raw) -> Result<[Option<Decimal>; 2], Fault> {
+    let mut first = [None; 2];
+    each(side, |level| {
+        let ([price, size], _) = row(level)?;
+        first = [Some(decimal(price)?), Some(decimal(size)?)];
+        Ok(())
+    })?;
+    Ok(first)
 }
 
 /// Latest value of each field: a message without it says that it did not change, an empty one that
@@ -174,7 +179,7 @@ fn ticker(frame: &Frame, batch: &mut Batch) -> Decoding {
     for (latest, field) in top.iter_mut().zip(fields) {
         *latest = match field {
             None => *latest,
-            Some("\"\"") => None,
+            Some(value) if is_empty_text(value) => None,
             raw => Some(decimal(raw)?),
         };
     }

@@ -17,7 +17,9 @@ use super::{Decoding, Verdict};
 use crate::exchange::batch::{Batch, Heartbeat, Side, Taker, Top, Trade};
 use crate::exchange::depth::{Depth, DepthKind};
 use crate::exchange::identity::trade_id as identity;
-use crate::exchange::json::{BAD_FIELD, Fault, Raw, each, object, row, tag, text};
+use crate::exchange::json::{
+    BAD_FIELD, Fault, Raw, Value, each, is_empty_text, object, row, tag, text,
+};
 use crate::exchange::number::{decimal, integer};
 use crate::exchange::time::rfc3339;
 
@@ -85,7 +87,7 @@ object!(Ticker {
 });
 
 /// Decode one frame into `batch`.
-pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
+pub fn decode(frame: Value, batch: &mut Batch) -> Decoding {
     let frame = Frame::read(frame)?;
     if frame.channel.is_some() {
         batch.connection_sequence = frame.sequence_num.map(|id| integer(Some(id))).transpose()?;
@@ -261,10 +263,7 @@ fn add_ticker(
         ticker.best_ask_quantity,
     ];
     // An empty text is how a product without orders has no price.
-    if fields
-        .iter()
-        .any(|&field| field.is_none() || field.is_some_and(|raw| raw == "\"\""))
-    {
+    if fields.iter().any(|field| field.is_none_or(is_empty_text)) {
         return Ok(false);
     }
     let bid = (decimal(ticker.best_bid)?, decimal(ticker.best_bid_quantity)?);

@@ -12,8 +12,9 @@ use super::{Decoding, Verdict};
 use crate::exchange::batch::{Batch, Level, Side, Taker, Top, Trade};
 use crate::exchange::depth::{Depth, DepthKind};
 use crate::exchange::identity::trade_id;
-use crate::exchange::json::{BAD_FIELD, Fault, Raw, each, is_array, object, row, tag, text};
+use crate::exchange::json::{BAD_FIELD, Fault, Raw, Value, each, object, row, tag, text};
 use crate::exchange::number::{decimal, integer};
+use crate::exchange::scan::Kind;
 use crate::exchange::time::{rfc3339, seconds};
 
 object!(
@@ -86,12 +87,16 @@ object!(BookV2 {
 object!(LevelV2 { price: b"price", qty: b"qty" });
 
 /// Decode one frame into `batch`.
-pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
-    if is_array(frame) { v1(frame, batch) } else { v2(&Frame::read(frame)?, batch) }
+pub fn decode(frame: Value, batch: &mut Batch) -> Decoding {
+    if frame.kind() == Kind::Array {
+        v1(frame, batch)
+    } else {
+        v2(&Frame::read(frame)?, batch)
+    }
 }
 
 /// `[channelID, data, channelName, pair]`, a book with two `data`; private channels have no pair.
-fn v1(frame: &str, batch: &mut Batch) -> Decoding {
+fn v1(frame: Value, batch: &mut Batch) -> Decoding {
     let (cells, len) = row::<6>(frame)?;
     if !(4..=6).contains(&len) {
         return Ok(Verdict::Ignored(if len == 3 { "private" } else { "unknown" }));
@@ -126,7 +131,7 @@ fn v1(frame: &str, batch: &mut Batch) -> Decoding {
 }
 
 /// `[price, volume, time, side, order type, misc]`
-fn trade_v1(trade: &str, pair: &str, batch: &mut Batch) -> Result<(), Fault> {
+fn trade_v1(trade: Value, pair: &str, batch: &mut Batch) -> Result<(), Fault> {
     let ([price, volume, time, side], _) = row(trade)?;
     batch.trade(Trade {
         wire_symbol: pair,
@@ -150,8 +155,8 @@ fn book_v1(parts: &[Raw], pair: &str, limit: Option<u32>, batch: &mut Batch) -> 
             depth.kind = DepthKind::Snapshot;
         }
         // A level's third value is its time; a fourth says that it is told again.
-        let mut time = |cell| {
-            if cell != "\"r\"" {
+        let mut time = |cell: Value| {
+            if tag(Some(cell)) != "r" {
                 latest = seconds(Some(cell))?.max(latest);
             }
             Ok(())
@@ -171,7 +176,7 @@ fn book_v1(parts: &[Raw], pair: &str, limit: Option<u32>, batch: &mut Batch) -> 
     Ok(Verdict::Decoded)
 }
 
-fn crc32(raw: &str) -> Result<i64, Fault> {
+fn crc32(raw: Value) -> Result<i64, Fault> {
     u32::try_from(integer(Some(raw))?).map(i64::from).map_err(|_| BAD_FIELD)
 }
 

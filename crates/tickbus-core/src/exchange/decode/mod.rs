@@ -1,6 +1,6 @@
 //! A file per venue: text of one frame in, trades, tops of book and book messages out.
 //!
-//! Each is one function `decode(text, batch)`: it adds what the frame says to the batch, or names
+//! Each is one function `decode(frame, batch)`: it adds what the frame says to the batch, or names
 //! the reason why the frame says nothing the bus carries, or the fault that makes it unreadable.
 
 pub mod binance;

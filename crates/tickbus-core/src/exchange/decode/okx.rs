@@ -14,7 +14,9 @@ use super::{Decoding, Verdict};
 use crate::exchange::batch::{Batch, Level, Taker, Top, Trade};
 use crate::exchange::depth::{Depth, DepthKind};
 use crate::exchange::identity::trade_id;
-use crate::exchange::json::{BAD_FIELD, Fault, Raw, each, elements, object, row, tag, text};
+use crate::exchange::json::{
+    BAD_FIELD, Fault, Raw, Value, each, is_empty_text, object, row, tag, text,
+};
 use crate::exchange::number::{decimal, signed};
 use crate::exchange::symbol::Contract;
 use crate::exchange::time::epoch;
@@ -60,11 +62,13 @@ object!(InstrumentFields {
 
 const NO_QUOTE: Verdict = Verdict::Ignored("one_sided_quote");
 
+/// What keeps a silent connection open: the only frames that are no JSON.
+pub fn is_heartbeat(frame: &str) -> bool {
+    matches!(frame, "ping" | "pong")
+}
+
 /// Decode one frame into `batch`.
-pub fn decode(frame: &str, batch: &mut Batch) -> Decoding {
-    if frame == "pong" || frame == "ping" {
-        return Ok(Verdict::Ignored("heartbeat"));
-    }
+pub fn decode(frame: Value, batch: &mut Batch) -> Decoding {
     let frame = Frame::read(frame)?;
     let Some(arg) = frame.arg.filter(|_| frame.event.is_none()) else {
         return notice(&frame, batch);
@@ -121,7 +125,7 @@ fn notice(frame: &Frame, batch: &mut Batch) -> Decoding {
         "notice" => "status",
         "" if frame.data.is_some() && frame.op.is_none() => {
             let mut learnt = 0;
-            elements(frame.data.unwrap_or("[]"), |one| {
+            each(frame.data, |one| {
                 let fields = InstrumentFields::read(one)?;
                 learnt += usize::from(fields.value.is_some());
                 learn(&fields, batch)
@@ -136,12 +140,12 @@ fn notice(frame: &Frame, batch: &mut Batch) -> Decoding {
 /// What one contract is: so much of an asset, or worth so many USD.
 fn learn(fields: &InstrumentFields, batch: &mut Batch) -> Result<(), Fault> {
     // Spot instruments have the fields, empty.
-    if fields.value.is_none_or(|value| value == "\"\"") {
+    if fields.value.is_none_or(is_empty_text) {
         return Ok(());
     }
     let multiplier = match fields.multiplier {
-        None | Some("\"\"") => 1.0,
-        multiplier => decimal(multiplier)?.value,
+        Some(value) if !is_empty_text(value) => decimal(Some(value))?.value,
+        _ => 1.0,
     };
     let value = decimal(fields.value)?.value * multiplier;
     let contract = match tag(fields.value_currency) {
@@ -178,7 +182,7 @@ fn id(raw: Raw) -> Result<Option<u64>, Fault> {
 /// Whether the ticker had both sides.
 fn add_ticker(ticker: &Ticker, batch: &mut Batch) -> Result<bool, Fault> {
     let fields = [ticker.bid, ticker.bid_size, ticker.ask, ticker.ask_size];
-    if fields.iter().any(|field| field.is_none_or(|raw| raw == "\"\"")) {
+    if fields.iter().any(|field| field.is_none_or(is_empty_text)) {
         return Ok(false);
     }
     batch.top_of_book(Top {
@@ -249,12 +253,13 @@ fn books(frame: &Frame, arg: &Arg, limit: u32, batch: &mut Batch) -> Decoding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::json::tests::of;
 
     #[test]
     fn minus_one_is_no_id() {
-        assert_eq!(id(Some("-1")), Ok(None));
-        assert_eq!(id(Some("\"12\"")), Ok(Some(12)));
+        assert_eq!(of("-1", id), Ok(None));
+        assert_eq!(of("\"12\"", id), Ok(Some(12)));
         assert_eq!(id(None), Ok(None));
-        assert!(id(Some("1.5")).is_err());
+        assert!(of("1.5", id).is_err());
     }
 }
