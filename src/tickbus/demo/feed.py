@@ -17,7 +17,7 @@ import tickbus as tb
 from tickbus.demo.child import REPORT_EVERY_S, Link
 from tickbus.demo.latency import Latencies, by_lane
 from tickbus.demo.recording import in_time
-from tickbus.exchanges import Decoder, open_capture
+from tickbus.exchanges import Decoder, VenueDecoder, open_capture
 from tickbus.testing.venues import connect_batches
 
 #: Shorter waits than this are not worth a sleep: the frames go out together.
@@ -32,7 +32,7 @@ class Feed:
         self._link = link
         self._bus = bus
         self._latencies = Latencies()
-        self._decoders: list[tuple[str, Decoder]] = []
+        self._decoders: list[tuple[str, VenueDecoder]] = []
         self.played_s = 0.0
         bus.on("market.>")(self._tripwire)
 
@@ -50,10 +50,7 @@ class Feed:
     def recording(self, paths: list[str], speed: float, limit_s: float) -> None:
         """Publish recorded frames at *speed* times the pace they came in, for at most *limit_s*."""
         captures = [open_capture(path) for path in paths]
-        decoders = [capture.decoder() for capture in captures]
-        self._decoders += [
-            (capture.path, decoder) for capture, decoder in zip(captures, decoders, strict=True)
-        ]
+        decoders = [capture.decoders() for capture in captures]
         began_s = time.monotonic()
         for number, frame, due_s in in_time(captures):
             self.played_s = due_s
@@ -62,7 +59,11 @@ class Feed:
                     return
             if due_s / speed > limit_s or self._link.stopping.is_set():
                 return
-            decoders[number].publish(self._bus, frame.data)
+            known = frame.connection in decoders[number]
+            decoder = decoders[number][frame.connection]
+            if not known:
+                self._decoders.append((captures[number].path, decoder))
+            decoder.publish(self._bus, frame.data)
 
     def report(self, **more: Any) -> None:
         """Tell the parent."""
