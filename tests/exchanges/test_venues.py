@@ -71,7 +71,7 @@ class TestFrames:
             symbols = {event.symbol for _, event in quotes(venue, 0.1)}
             assert {"BTC-USDT", "ETH-USDT", "SOL-USDT"} == symbols
 
-    @pytest.mark.parametrize(("venue", "rate"), [("okx", 1.0), ("kraken", 0.0), ("kraken", float("nan"))])
+    @pytest.mark.parametrize(("venue", "rate"), [("mtgox", 1.0), ("kraken", 0.0), ("kraken", float("nan"))])
     def test_bad_argument(self, venue, rate):
         with pytest.raises(ValueError):
             Simulator(venue, rate=rate)
