@@ -71,7 +71,9 @@ class TestDecoderFor:
 
     def test_unknown_venue(self, installed):
         """The message lists what there is."""
-        with pytest.raises(ValueError, match="'mtgox'; there are binance, bybit, coinbase, example, kraken, okx"):
+        with pytest.raises(
+            ValueError, match="'mtgox'; there are binance, bybit, coinbase, example, kraken, okx"
+        ):
             decoder_for("mtgox")
 
     def test_both_kinds_offer_the_same(self, installed):
@@ -93,7 +95,9 @@ class TestPythonDecoder:
         rows = decoder.decode(TRADES % TRADE)
         [quoted] = decoder.decode(QUOTE)
 
-        assert [("BTC-USD", 59000.5, 7), ("BTC-USD", 59001.0, 8)] == [(row[1], row[2], row[5]) for row in rows]
+        assert [("BTC-USD", 59000.5, 7), ("BTC-USD", 59001.0, 8)] == [
+            (row[1], row[2], row[5]) for row in rows
+        ]
         assert [1, -1] == [tb.Event(*row[:3], metadata=row[3]).side for row in rows]
         event = tb.Event(*quoted[:3], metadata=quoted[3])
         assert (59000.5, 59001.0, 1.0, 2.0) == (event.bid, event.ask, event.bid_size, event.ask_size)

@@ -133,7 +133,9 @@ class TestDecode:
         assert [("events", 2), ("ignored", "heartbeat")] == outcomes[:2]
         assert [("malformed", "not_json"), ("malformed", "not_utf8")] == outcomes[2:]
 
-    @pytest.mark.parametrize(("venue", "market"), [("mtgox", "spot"), ("kraken", "usdm"), ("bybit", "option"), ("", "spot")])
+    @pytest.mark.parametrize(
+        ("venue", "market"), [("mtgox", "spot"), ("kraken", "usdm"), ("bybit", "option"), ("", "spot")]
+    )
     def test_unknown_market_is_refused(self, venue, market):
         """The message lists what there is."""
         with pytest.raises(ValueError, match="is none of"):

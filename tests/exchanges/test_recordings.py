@@ -138,7 +138,9 @@ def test_every_frame_is_explained(data, name, market, frames, expected):
         counters = decoder.counters()
         assert ({}, 0) == (counters["malformed"], counters["unpackable"])
         counted += Counter(counters["ignored"])
-        counted += Counter({kind: counters[kind] for kind in ("frames", "trades", "quotes", "books", "history")})
+        counted += Counter(
+            {kind: counters[kind] for kind in ("frames", "trades", "quotes", "books", "history")}
+        )
     assert (market, frames) == (capture.market, counted.pop("frames"))
     parts = (part.split("=") for part in expected.split())
     assert {kind: int(count) for kind, count in parts} == counted

@@ -60,7 +60,10 @@ _LOOKS = (
     (re.compile(rb'"channel":"\w+".*"symbol":"[A-Z0-9]+/[A-Z0-9]+"'), ("kraken", "spot")),
     (re.compile(rb'"channel":"[\w-]+","instId":"'), ("okx", "spot")),
     (re.compile(rb'"topic":"(?:publicTrade|orderbook|tickers)\.[^"]+","ts":'), ("bybit", "spot")),
-    (re.compile(rb'"topic":"(?:publicTrade|orderbook|tickers)\.\w+USD(?:[FGHJKMNQUVXZ]\d\d)?","type":'), ("bybit", "inverse")),
+    (
+        re.compile(rb'"topic":"(?:publicTrade|orderbook|tickers)\.\w+USD(?:[FGHJKMNQUVXZ]\d\d)?","type":'),
+        ("bybit", "inverse"),
+    ),
     (re.compile(rb'"topic":"(?:publicTrade|orderbook|tickers)\.[^"]+","type":'), ("bybit", "linear")),
 )
 _PATHS = (
