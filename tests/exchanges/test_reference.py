@@ -37,7 +37,7 @@ def levels(side):
 
 
 def contracts(data):
-    """OKX's own list of the recorded day: the frames that tell it, and units or USD a contract by wire name."""
+    """OKX's own list of the recorded day: the frames with it; (size, is it USD) of a contract by name."""
     frames, sizes = [], {}
     for line in lines.LineReader(data / "okx/2022-02-27_instruments.rec.txt.zst"):
         _, arrow, answer = line.partition(b" -> ")

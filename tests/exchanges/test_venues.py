@@ -11,7 +11,7 @@ import tickbus as tb
 from tickbus.exchanges import Decoder
 from tickbus.testing.venues import Simulator, VenueProcess, connect, connect_batches
 
-VENUES = ("binance", "coinbase", "kraken")
+VENUES = ("binance", "coinbase", "kraken", "okx", "bybit")
 #: Slow enough for ten simulated seconds in a moment.
 RATE = 3_000.0
 

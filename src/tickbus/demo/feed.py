@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from time import time_ns
 from typing import Any
 
@@ -32,7 +33,7 @@ class Feed:
         self._link = link
         self._bus = bus
         self._latencies = Latencies()
-        self._decoders: list[tuple[str, VenueDecoder]] = []
+        self._decoders: list[tuple[str, Mapping[str, VenueDecoder]]] = []
         self.played_s = 0.0
         bus.on("market.>")(self._tripwire)
 
@@ -42,7 +43,7 @@ class Feed:
     def venue(self, venue: str, address: str) -> None:
         """Publish what a simulated venue sends, until it ends."""
         decoder = Decoder(venue)
-        self._decoders.append((venue, decoder))
+        self._decoders.append((venue, {"": decoder}))
         for frames in connect_batches(address):
             for frame in frames:
                 decoder.publish(self._bus, frame)
@@ -51,6 +52,7 @@ class Feed:
         """Publish recorded frames at *speed* times the pace they came in, for at most *limit_s*."""
         captures = [open_capture(path) for path in paths]
         decoders = [capture.decoders() for capture in captures]
+        self._decoders += zip(paths, decoders, strict=True)
         began_s = time.monotonic()
         for number, frame, due_s in in_time(captures):
             self.played_s = due_s
@@ -59,11 +61,7 @@ class Feed:
                     return
             if due_s / speed > limit_s or self._link.stopping.is_set():
                 return
-            known = frame.connection in decoders[number]
-            decoder = decoders[number][frame.connection]
-            if not known:
-                self._decoders.append((captures[number].path, decoder))
-            decoder.publish(self._bus, frame.data)
+            decoders[number][frame.connection].publish(self._bus, frame.data)
 
     def report(self, **more: Any) -> None:
         """Tell the parent."""
@@ -72,7 +70,12 @@ class Feed:
         self._link.tell(
             inline={key: handler[key] for key in ("published", "delivered", "filtered", "errors")},
             latency_ns=by_lane({"high": self._latencies}),
-            decoded=[{"from": name, **decoder.counters()} for name, decoder in self._decoders],
+            decoded=[
+                {"from": name, **decoder.counters()}
+                for name, decoders in self._decoders
+                # Connections are added while this reads.
+                for decoder in list(decoders.values())
+            ],
             published=stats["published_here"],
             played_s=self.played_s,
             **more,

@@ -10,8 +10,9 @@ Three formats are read, plain, gzip or Zstandard, told apart by content:
 Frames come in order of receive time over all connections of a file, with the bytes the venue sent.
 What the recorder wrote about itself (headers, requests, REST answers) is passed over. Memory is
 bounded: lines are read one at a time, and a file whose connections have to be merged is read once per
-connection, side by side. Files of venues without a decoder are read like any other. A foreign, damaged or cut-off file is a `CaptureError` that names file and
-line; the frames before it have been yielded by then.
+connection, side by side. Files of venues without a decoder are read like any other. A foreign,
+damaged or cut-off file is a `CaptureError` that names file and line; the frames before it have been
+yielded by then.
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ def _markets(path: str) -> dict[str, str]:
             continue
         try:
             record = json.loads(line)
-            venue, market = detect.of_address(record["addr"].encode())
+            _, market = detect.of_address(record["addr"].encode())
             if market:
                 markets[str(record["conn"])] = market
         except (ValueError, KeyError, TypeError, AttributeError):

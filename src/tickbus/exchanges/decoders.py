@@ -185,7 +185,8 @@ class PythonDecoder(ABC):
         return len(rows)
 
     def reconnected(self) -> None:
-        """Forget what a new connection tells again; nothing, unless a subclass keeps something."""
+        """Forget what a new connection tells again; a subclass that keeps something overrides this."""
+        self.books, self.connection_sequence = [], None
 
     def counters(self) -> dict[str, Any]:
         """As `Decoder.counters`."""
