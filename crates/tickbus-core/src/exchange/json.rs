@@ -86,6 +86,8 @@ macro_rules! object {
         struct $name<'a> { $($field: $crate::exchange::json::Raw<'a>),+ }
 
         impl<'a> $name<'a> {
+            // Where it is called, so that the fields are filled in and not copied there.
+            #[inline(always)]
             fn read(
                 value: $crate::exchange::json::Value<'a>,
             ) -> Result<Self, $crate::exchange::json::Fault> {

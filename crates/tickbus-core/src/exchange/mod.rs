@@ -50,6 +50,8 @@ pub const FRAME_LEN_MAX: usize = 64 << 20;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Decoded<'a> {
     pub event_type: u8,
+    /// Number of the instrument among the decoder's; the same for as long as the decoder lives.
+    pub instrument: u32,
     pub symbol: &'a str,
     pub value: f64,
     pub metadata: u64,
@@ -120,6 +122,7 @@ impl Decoder {
             for record in &self.batch.records {
                 sink(Decoded {
                     event_type: record.event_type,
+                    instrument: record.instrument,
                     symbol: &self.batch.symbols.instrument(record.instrument).symbol,
                     value: record.value,
                     metadata: record.metadata,

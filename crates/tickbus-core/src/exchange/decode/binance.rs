@@ -20,10 +20,16 @@ use crate::exchange::scan::Kind;
 use crate::exchange::time::epoch;
 
 object!(
-    /// Every field of every message read here; the same letter means different things in each.
-    Message {
+    /// What combined streams put around a message.
+    Combined {
         stream: b"stream",
         data: b"data",
+    }
+);
+
+object!(
+    /// Every field of every message read here; the same letter means different things in each.
+    Message {
         event: b"e",
         event_time: b"E",
         s: b"s",
@@ -55,11 +61,11 @@ pub fn decode(frame: Value, batch: &mut Batch) -> Decoding {
     if frame.kind() == Kind::Array {
         return Ok(ARRAY);
     }
-    let outer = Message::read(frame)?;
-    match outer.data {
+    let combined = Combined::read(frame)?;
+    match combined.data {
         Some(data) if data.kind() == Kind::Array => Ok(ARRAY),
-        Some(data) => message(&Message::read(data)?, &Stream::of(tag(outer.stream)), batch),
-        None => message(&outer, &Stream::default(), batch),
+        Some(data) => message(&Message::read(data)?, tag(combined.stream), batch),
+        None => message(&Message::read(frame)?, "", batch),
     }
 }
 
@@ -67,7 +73,6 @@ pub fn decode(frame: Value, batch: &mut Batch) -> Decoding {
 const ARRAY: Verdict = Verdict::Ignored("array");
 
 /// What a stream's name says that its messages do not.
-#[derive(Default)]
 struct Stream<'a> {
     /// The instrument, in lower case.
     symbol: &'a str,
@@ -90,13 +95,12 @@ impl Stream<'_> {
     }
 }
 
-fn message(message: &Message, stream: &Stream, batch: &mut Batch) -> Decoding {
+fn message(message: &Message, stream: &str, batch: &mut Batch) -> Decoding {
     match tag(message.event) {
         "trade" => trade(message, message.t, batch),
         "aggTrade" => trade(message, message.a, batch),
         "bookTicker" => book_ticker(message, batch),
-        "depthUpdate" if stream.is_retail => Ok(Verdict::Ignored("retail_book")),
-        "depthUpdate" => depth_update(message, stream, batch),
+        "depthUpdate" => depth_update(message, &Stream::of(stream), batch),
         "kline" | "continuous_kline" => Ok(Verdict::Ignored("candle")),
         "24hrTicker" | "24hrMiniTicker" | "1hTicker" | "4hTicker" => {
             Ok(Verdict::Ignored("statistics"))
@@ -105,7 +109,9 @@ fn message(message: &Message, stream: &Stream, batch: &mut Batch) -> Decoding {
         "forceOrder" => Ok(Verdict::Ignored("liquidation")),
         "serverShutdown" => Ok(Verdict::Ignored("status")),
         _ if message.event.is_some() => Ok(Verdict::Ignored("unknown_event")),
-        _ if message.last_update_id.is_some() => depth_snapshot(message, stream, batch),
+        _ if message.last_update_id.is_some() => {
+            depth_snapshot(message, &Stream::of(stream), batch)
+        }
         // Spot's bookTicker names no type; only its keys tell it.
         _ if message.bid_size.is_some() && message.ask_size.is_some() => {
             book_ticker(message, batch)
@@ -149,6 +155,9 @@ fn book_ticker(message: &Message, batch: &mut Batch) -> Decoding {
 }
 
 fn depth_update(message: &Message, stream: &Stream, batch: &mut Batch) -> Decoding {
+    if stream.is_retail {
+        return Ok(Verdict::Ignored("retail_book"));
+    }
     let instrument = batch.symbols.number(&text(message.s)?)?;
     let mut depth = match stream.limit {
         Some(_) => Depth::new(instrument, DepthKind::Snapshot),
