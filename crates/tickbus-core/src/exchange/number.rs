@@ -17,12 +17,20 @@ pub fn integer(raw: Raw) -> Result<u64, Fault> {
 }
 
 /// Decimal digits and nothing else.
+#[inline]
 pub fn digits(text: &str) -> Result<u64, Fault> {
-    // `parse` alone would take "+1".
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(BAD_NUMBER);
+    if text.len() > EXACT_DIGITS as usize {
+        // `parse` alone would take "+1".
+        let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        return text.parse().ok().filter(|_| all_digits).ok_or(BAD_NUMBER);
     }
-    text.parse().map_err(|_| BAD_NUMBER)
+    let (mut number, mut wrong) = (0u64, text.is_empty());
+    for byte in text.bytes() {
+        let digit = byte.wrapping_sub(b'0');
+        wrong |= digit > 9;
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    if wrong { Err(BAD_NUMBER) } else { Ok(number) }
 }
 
 /// An integer that may be negative, quoted or not.
@@ -249,6 +257,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn digits_are_what_the_standard_library_reads(text in "[0-9]{0,22}|[0-9+ -]{0,4}") {
+            let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+            prop_assert_eq!(digits(&text).ok(), text.parse().ok().filter(|_| plain));
+        }
+
         /// Whatever decimal is written, its units and scale write it again.
         #[test]
         fn an_exact_number_writes_its_text_again(whole in "0|[1-9][0-9]{0,9}", fraction in "[0-9]{0,9}") {

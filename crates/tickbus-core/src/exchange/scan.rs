@@ -46,17 +46,48 @@ pub struct Token {
     pub kind: Kind,
 }
 
-/// The notes of the frame in hand. Kept between frames, so that a warm decoder allocates nothing.
+/// Room for the notes of one trade, quote or small book message.
+const TOKENS_FIRST: usize = 256;
+
+/// What a scanner says when there is no room for the next note; no frame's fault.
+const NO_ROOM: Fault = "no_room";
+
+/// Room for the notes of the frame in hand. Kept between frames, so that a warm decoder allocates
+/// nothing.
 #[derive(Debug, Default)]
 pub struct Tape(Vec<Token>);
 
 impl Tape {
     /// The values of `text` in the order they stand there, each container before what is in it.
     pub fn of(&mut self, text: &str) -> Result<&[Token], Fault> {
-        self.0.clear();
-        self.0.shrink_to(TOKENS_KEPT.min(self.0.capacity()));
-        Scanner { bytes: text.as_bytes(), at: 0, tokens: &mut self.0 }.document()?;
-        Ok(&self.0)
+        if self.0.len() > TOKENS_KEPT {
+            self.0.truncate(TOKENS_KEPT);
+            self.0.shrink_to_fit();
+        }
+        loop {
+            // A slice of fixed length is written to faster than a vector is pushed to, which has to be
+            // ready to move. Where it is too short, the frame is read once more.
+            let mut scanner =
+                Scanner { bytes: text.as_bytes(), at: 0, tokens: &mut self.0, count: 0 };
+            match scanner.document() {
+                Ok(()) => {
+                    let count = scanner.count;
+                    return Ok(&self.0[..count]);
+                }
+                Err(NO_ROOM) => self.grow()?,
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) -> Result<(), Fault> {
+        if self.0.len() == TOKENS_MAX {
+            return Err(TOO_MANY_VALUES);
+        }
+        let room = (4 * self.0.len()).clamp(TOKENS_FIRST, TOKENS_MAX);
+        self.0.resize(room, Token { begin: 0, end: 0, next: 0, kind: Kind::Null });
+        Ok(())
     }
 }
 
@@ -65,7 +96,9 @@ impl Tape {
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
-    tokens: &'a mut Vec<Token>,
+    tokens: &'a mut [Token],
+    /// How many notes there are so far.
+    count: usize,
 }
 
 impl Scanner<'_> {
@@ -95,7 +128,7 @@ impl Scanner<'_> {
                 Some(b'"') => self.text()?,
                 Some(byte @ (b'{' | b'[')) => {
                     let slot = open.get_mut(depth).ok_or(NOT_JSON)?;
-                    *slot = self.tokens.len() as u32;
+                    *slot = self.count as u32;
                     depth += 1;
                     let is_object = byte == b'{';
                     let kind = if is_object { Kind::Object } else { Kind::Array };
@@ -121,7 +154,7 @@ impl Scanner<'_> {
                 let Some(&innermost) = open[..depth].last() else {
                     return if byte.is_none() { Ok(()) } else { Err(NOT_JSON) };
                 };
-                let count = self.tokens.len() as u32;
+                let count = self.count as u32;
                 let container = &mut self.tokens[innermost as usize];
                 let is_object = container.kind == Kind::Object;
                 self.at += 1;
@@ -143,12 +176,10 @@ impl Scanner<'_> {
 
     #[inline(always)]
     fn note(&mut self, begin: usize, end: usize, kind: Kind) -> Result<(), Fault> {
-        let next = self.tokens.len() + 1;
-        if next > TOKENS_MAX {
-            return Err(TOO_MANY_VALUES);
-        }
-        self.tokens
-            .push(Token { begin: begin as u32, end: end as u32, next: next as u32, kind });
+        let next = self.count as u32 + 1;
+        let slot = self.tokens.get_mut(self.count).ok_or(NO_ROOM)?;
+        *slot = Token { begin: begin as u32, end: end as u32, next, kind };
+        self.count += 1;
         Ok(())
     }
 
