@@ -5,8 +5,9 @@ use crate::error;
 use crate::gil::GilCell;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyString};
 use std::ops::Range;
+use std::sync::{Arc, Weak};
 use tickbus_core::event::Event as CoreEvent;
 use tickbus_core::exchange::{
     Decoded, Decoder as CoreDecoder, Depth, DepthKind, Market, Outcome, Tally, VENUES, Venue,
@@ -36,10 +37,25 @@ struct State {
     outcome: Outcome,
     /// The events of the frame in hand; kept for its capacity.
     events: Vec<CoreEvent>,
+    /// The same, to be handed to Python.
+    rows: Vec<Row>,
+    /// The symbols by instrument, as Python's texts.
+    texts: Vec<Option<Py<PyString>>>,
+    numbers: Numbers,
+}
+
+/// What the names are on the bus that was published to last.
+#[derive(Default)]
+struct Numbers {
+    /// Weak: a decoder keeps no bus. While this exists, no other names have their address.
+    names: Weak<BusNames>,
+    source: u16,
+    /// By instrument.
+    symbols: Vec<Option<u32>>,
 }
 
 /// (event type, symbol, value, metadata, venue's time in ns, trade id, sequence)
-type Row = (u8, String, f64, u64, Option<u64>, Option<u128>, Option<u64>);
+type Row = (u8, Py<PyString>, f64, u64, Option<u64>, Option<u128>, Option<u64>);
 /// (price units, price scale, size units, size scale)
 type Level = (u64, u8, u64, u8);
 
@@ -61,7 +77,14 @@ impl Decoder {
         })?;
         let mut decoder = CoreDecoder::of_market(market);
         decoder.assume(instrument);
-        let state = State { decoder, outcome: Outcome::Ignored("no_frame"), events: Vec::new() };
+        let state = State {
+            decoder,
+            outcome: Outcome::Ignored("no_frame"),
+            events: Vec::new(),
+            rows: Vec::new(),
+            texts: Vec::new(),
+            numbers: Numbers::default(),
+        };
         Ok(Decoder { state: GilCell::new(state), market })
     }
 
@@ -90,16 +113,27 @@ impl Decoder {
     ///     sequence), the last three ``None`` where the venue does not say. Empty for a frame that
     ///     tells no event; ``outcome`` says why, ``depths`` has its order book messages.
     fn decode<'py>(&self, py: Python<'py>, frame: &[u8]) -> PyResult<Bound<'py, PyList>> {
-        let mut rows: Vec<Row> = Vec::new();
-        self.state.with(py, |state| {
-            state.outcome = state.decoder.decode(frame, &mut |event| {
-                let symbol = event.symbol.to_owned();
-                let Decoded { event_type, value, metadata, venue_time_ns, .. } = event;
-                let (trade_id, sequence) = (event.trade_id, event.sequence);
-                rows.push((event_type, symbol, value, metadata, venue_time_ns, trade_id, sequence));
-            });
-        });
-        PyList::new(py, rows)
+        let mut rows = self.state.with(py, |state| state.rows(py, frame));
+        // Outside the cell: making a list may collect garbage, and with it run anything.
+        let told = PyList::empty(py);
+        let mut made = Ok(());
+        for (event_type, symbol, value, metadata, venue_time_ns, trade_id, sequence) in
+            rows.drain(..)
+        {
+            // Python's numbers of up to 64 bits are made in a third of the time.
+            let trade_id = match trade_id.map(u64::try_from) {
+                Some(Ok(short)) => short.into_pyobject(py)?.into_any(),
+                Some(Err(_)) => trade_id.into_pyobject(py)?,
+                None => py.None().into_bound(py),
+            };
+            let row = (event_type, symbol, value, metadata, venue_time_ns, trade_id, sequence);
+            made = row.into_pyobject(py).and_then(|row| told.append(row));
+            if made.is_err() {
+                break;
+            }
+        }
+        self.state.with(py, |state| state.rows = rows);
+        made.map(|()| told)
     }
 
     /// Decode one frame and publish its events, in order, under the venue's name as source.
@@ -142,14 +176,12 @@ impl Decoder {
     /// lists of (price_units, price_scale, size_units, size_scale): a price is its units /
     /// 10**scale, trailing zeros as they were sent, a size of 0 takes the level away.
     fn depths<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let depths = PyList::empty(py);
-        self.state.with(py, |state| {
-            for depth in state.decoder.depths() {
-                depths.append(book_message(py, &state.decoder, depth)?)?;
-            }
-            PyResult::Ok(())
-        })?;
-        Ok(depths)
+        let messages: Vec<BookMessage> = self.state.with(py, |state| {
+            let decoder = &state.decoder;
+            decoder.depths().iter().map(|depth| BookMessage::of(decoder, depth)).collect()
+        });
+        let dicts: PyResult<Vec<_>> = messages.iter().map(|message| message.dict(py)).collect();
+        PyList::new(py, dicts?)
     }
 
     /// What numbers the last frame on its connection, where the venue does that (Coinbase Advanced):
@@ -231,29 +263,69 @@ impl Decoder {
 }
 
 impl State {
+    /// The frame's events, ready for Python.
+    fn rows(&mut self, py: Python<'_>, frame: &[u8]) -> Vec<Row> {
+        let mut rows = std::mem::take(&mut self.rows);
+        let texts = &mut self.texts;
+        self.outcome = self.decoder.decode(frame, &mut |event| {
+            let Decoded { event_type, value, metadata, venue_time_ns, trade_id, .. } = event;
+            let at = event.instrument as usize;
+            if texts.len() <= at {
+                texts.resize_with(at + 1, || None);
+            }
+            let text = texts[at].get_or_insert_with(|| PyString::new(py, event.symbol).unbind());
+            let symbol = text.clone_ref(py);
+            let sequence = event.sequence;
+            rows.push((event_type, symbol, value, metadata, venue_time_ns, trade_id, sequence));
+        });
+        rows
+    }
+
     /// The frame's events, ready to publish.
     fn decode(
         &mut self,
-        names: &BusNames,
+        names: &Arc<BusNames>,
         frame: &[u8],
         timestamp: u64,
     ) -> Result<Vec<CoreEvent>, NamingError> {
         let mut events = std::mem::take(&mut self.events);
-        let source = names.source(self.decoder.market().source())?;
+        let source = self.decoder.market().source();
+        let numbers = &mut self.numbers;
+        if !std::ptr::eq(numbers.names.as_ptr(), Arc::as_ptr(names)) {
+            let source = names.source(source)?;
+            *numbers = Numbers { names: Arc::downgrade(names), source, symbols: Vec::new() };
+        }
         let mut failed = None;
-        self.outcome = self.decoder.decode(frame, &mut |event| match names.symbol(event.symbol) {
-            Ok(symbol) => events.push(CoreEvent {
-                timestamp,
-                event_type: event.event_type,
-                priority: Category::of(event.event_type).default_priority() as u8,
-                source,
-                symbol,
-                value: event.value,
-                metadata: event.metadata,
-            }),
-            Err(error) => failed = Some(error),
-        });
+        self.outcome =
+            self.decoder.decode(frame, &mut |event| match numbers.symbol(names, &event) {
+                Ok(symbol) => events.push(CoreEvent {
+                    timestamp,
+                    event_type: event.event_type,
+                    priority: Category::of(event.event_type).default_priority() as u8,
+                    source: numbers.source,
+                    symbol,
+                    value: event.value,
+                    metadata: event.metadata,
+                }),
+                Err(error) => failed = Some(error),
+            });
         failed.map_or(Ok(events), Err)
+    }
+}
+
+impl Numbers {
+    /// The number of the event's symbol on the bus; asked for once an instrument.
+    fn symbol(&mut self, names: &BusNames, event: &Decoded) -> Result<u32, NamingError> {
+        let at = event.instrument as usize;
+        if let Some(&Some(known)) = self.symbols.get(at) {
+            return Ok(known);
+        }
+        let number = names.symbol(event.symbol)?;
+        if self.symbols.len() <= at {
+            self.symbols.resize(at + 1, None);
+        }
+        self.symbols[at] = Some(number);
+        Ok(number)
     }
 }
 
@@ -265,32 +337,47 @@ fn by_reason<'py>(py: Python<'py>, tally: &Tally) -> PyResult<Bound<'py, PyDict>
     Ok(counts)
 }
 
-fn book_message<'py>(
-    py: Python<'py>,
-    decoder: &CoreDecoder,
-    depth: &Depth,
-) -> PyResult<Bound<'py, PyDict>> {
-    let levels = |range: &Range<u32>| -> Vec<Level> {
-        decoder.levels()[range.start as usize..range.end as usize]
-            .iter()
-            .map(|level| (level.price.units, level.price.scale, level.size.units, level.size.scale))
-            .collect()
-    };
-    let message = PyDict::new(py);
-    message.set_item("symbol", decoder.symbol(depth.instrument))?;
-    let kind = match depth.kind {
-        DepthKind::Snapshot => "snapshot",
-        DepthKind::Update => "update",
-    };
-    message.set_item("kind", kind)?;
-    message.set_item("first_id", depth.first_id)?;
-    message.set_item("last_id", depth.last_id)?;
-    message.set_item("previous_id", depth.previous_id)?;
-    message.set_item("sequence", depth.sequence)?;
-    message.set_item("checksum", depth.checksum)?;
-    message.set_item("limit", depth.limit)?;
-    message.set_item("venue_time_ns", depth.venue_time_ns)?;
-    message.set_item("bids", levels(&depth.bids))?;
-    message.set_item("asks", levels(&depth.asks))?;
-    Ok(message)
+/// One book message with its levels, apart from the decoder.
+struct BookMessage {
+    symbol: String,
+    depth: Depth,
+    bids: Vec<Level>,
+    asks: Vec<Level>,
+}
+
+impl BookMessage {
+    fn of(decoder: &CoreDecoder, depth: &Depth) -> BookMessage {
+        let levels = |range: &Range<u32>| {
+            let levels = &decoder.levels()[range.start as usize..range.end as usize];
+            levels
+                .iter()
+                .map(|level| {
+                    (level.price.units, level.price.scale, level.size.units, level.size.scale)
+                })
+                .collect()
+        };
+        let symbol = decoder.symbol(depth.instrument).unwrap_or_default().to_owned();
+        let (bids, asks) = (levels(&depth.bids), levels(&depth.asks));
+        BookMessage { symbol, depth: depth.clone(), bids, asks }
+    }
+
+    fn dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let message = PyDict::new(py);
+        message.set_item("symbol", &self.symbol)?;
+        let kind = match self.depth.kind {
+            DepthKind::Snapshot => "snapshot",
+            DepthKind::Update => "update",
+        };
+        message.set_item("kind", kind)?;
+        message.set_item("first_id", self.depth.first_id)?;
+        message.set_item("last_id", self.depth.last_id)?;
+        message.set_item("previous_id", self.depth.previous_id)?;
+        message.set_item("sequence", self.depth.sequence)?;
+        message.set_item("checksum", self.depth.checksum)?;
+        message.set_item("limit", self.depth.limit)?;
+        message.set_item("venue_time_ns", self.depth.venue_time_ns)?;
+        message.set_item("bids", &self.bids)?;
+        message.set_item("asks", &self.asks)?;
+        Ok(message)
+    }
 }
