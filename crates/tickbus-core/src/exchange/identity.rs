@@ -3,10 +3,11 @@
 use super::json::{BAD_FIELD, Fault, Raw};
 use super::number::digits;
 use super::scan::Kind;
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Hexadecimal digits of a UUID stand in groups that end at these places.
-const UUID_DASHES: [usize; 4] = [8, 13, 18, 23];
+/// The groups of hexadecimal digits in a UUID, a dash between them.
+const UUID_GROUPS: [Range<usize>; 5] = [0..8, 9..13, 14..18, 19..23, 24..36];
 const UUID_LEN: usize = 36;
 
 /// A trade's id: a number as itself, a UUID as its 128 bits, any other text as its 128-bit hash.
@@ -31,20 +32,28 @@ pub fn trade_id(raw: Raw) -> Result<u128, Fault> {
 }
 
 fn uuid(text: &str) -> Option<u128> {
-    if text.len() != UUID_LEN {
+    let bytes: &[u8; UUID_LEN] = text.as_bytes().try_into().ok()?;
+    if UUID_GROUPS[1..].iter().any(|group| bytes[group.start - 1] != b'-') {
         return None;
     }
-    let mut number = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if UUID_DASHES.contains(&at) {
-            if byte != b'-' {
-                return None;
-            }
-            continue;
+    let (mut number, mut wrong) = (0u128, false);
+    for group in UUID_GROUPS {
+        let mut part = 0u64;
+        for &byte in &bytes[group.clone()] {
+            let digit = match byte {
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'f' => byte - b'a' + 10,
+                b'A'..=b'F' => byte - b'A' + 10,
+                _ => {
+                    wrong = true;
+                    0
+                }
+            };
+            part = part << 4 | u64::from(digit);
         }
-        number = number << 4 | u128::from(char::from(byte).to_digit(16)?);
+        number = number << (4 * group.len()) | u128::from(part);
     }
-    Some(number)
+    (!wrong).then_some(number)
 }
 
 #[cfg(test)]
