@@ -79,6 +79,7 @@ class Target:
 
 
 CRYPTOFEED = "cryptofeed"
+CORE = "tickbus, Rust"
 #: Venues whose frames are decoded, and who else decodes them.
 DECODED = {
     "binance": ("msgspec + Python", "orjson + Python", "NautilusTrader"),
@@ -110,7 +111,7 @@ TARGETS: tuple[Target, ...] = (
     Target("core.alone", at_most=12.0),
     Target("core.reader", at_least=25e6),
     *(Target(f"decode.{venue}", at_most=1_000.0) for venue in DECODED),
-    *(Target(f"decode.{venue}", versus=CRYPTOFEED, at_least=10.0) for venue in DECODED),
+    *(Target(f"decode.{venue}", subject=CORE, versus=CRYPTOFEED, at_least=10.0) for venue in DECODED),
     *(
         Target(f"decode.{venue}", versus=other, at_most=1.0)
         for venue, others in DECODED.items()

@@ -3,8 +3,8 @@ decode.VENUE: one trade message of a venue, from the bytes of its frame to an ob
 decode.handler: the same frames from bytes to a Python handler on a bus, one at a time.
 
 Every contender gets the same frames and must tell the same trades: symbol, price, size and who took.
-"tickbus, published" leaves the event on a bus instead, without a Python object. With
-``--recordings`` the trades are those of the recordings, else the simulator's.
+"tickbus, published" leaves the event on a bus instead, without a Python object; "tickbus, Rust" is the
+core alone. With ``--recordings`` the trades are those of the recordings, else the simulator's.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from time import perf_counter_ns
 from typing import Any
 
 import tickbus as tb
+from tickbus import _native
 from tickbus.bench.jobs.support import expect, ns_case
 from tickbus.bench.model import TICKBUS, Absent, Case, Kind, Options, Sample, Unit
 from tickbus.bench.peers.contract import installed
 from tickbus.bench.peers.cryptofeed_frames import CRYPTOFEED
 from tickbus.bench.peers.frame_parsers import MSGSPEC, ORJSON, Parser, Seen
 from tickbus.bench.peers.nautilus_frames import NAUTILUS
+from tickbus.bench.targets import CORE
 from tickbus.bench.timing import Loop, no_gc
 from tickbus.bench.trade_frames import MARKETS, Trades, recorded, simulated
 from tickbus.exchanges import decoder_for
@@ -43,7 +45,7 @@ def cases(options: Options) -> list[Case | Absent]:
             found.append(Absent(figure, TICKBUS, str(error)))
             continue
         found.append(_case(figure, TICKBUS_PARSER, Kind.SUBJECT, trades, rounds))
-        found.append(_published(figure, trades, rounds))
+        found += [_published(figure, trades, rounds), _core(figure, trades, rounds)]
         for peer in PEERS if options.peers else ():
             if venue not in peer.venues:
                 found.append(Absent(figure, peer.name, f"its client of {venue} takes no frame from outside"))
@@ -105,6 +107,17 @@ def _published(figure: str, trades: Trades, rounds: int) -> Case:
     )
     name = f"{TICKBUS}, published"
     return ns_case(figure, name, Kind.SUBJECT, lambda: loop.ns(rounds) / len(trades.frames), check, bus.close)
+
+
+def _core(figure: str, trades: Trades, rounds: int) -> Case:
+    def ns() -> float:
+        return _native.bench_decode(trades.venue, trades.market, trades.frames, rounds)
+
+    def check() -> None:
+        """What it decodes is what the decoder in Python's hands decodes: checked there."""
+        expect("a figure above zero", True, ns() > 0)
+
+    return ns_case(figure, CORE, Kind.SUBJECT, ns, check)
 
 
 def _handler(trades: Trades, rounds: int) -> Case:
