@@ -100,7 +100,7 @@ class TestOutput:
 
         document = json.loads(capsys.readouterr().out)
         assert [5.0] * 3 == document["figures"][0]["samples"]
-        assert {"quick": False, "peers": False, "repeats": 3} == document["options"]
+        assert {"quick": False, "peers": False, "repeats": 3, "recordings": None} == document["options"]
 
     def test_json_to_a_file_keeps_the_table(self, fake_jobs, capsys, tmp_path):
         """Both, in one run."""

@@ -3,12 +3,11 @@
 import base64
 import gzip
 import json
-from collections import Counter, defaultdict
 
 import pytest
 
 from tickbus.errors import CaptureError, MissingExtraError
-from tickbus.exchanges import Decoder, Frame, lines, merge, open_capture
+from tickbus.exchanges import Frame, lines, merge, open_capture
 
 FRAME = b'{"event":"heartbeat"}'
 TSJSON = b"1617666541676557000 " + FRAME + b"\n"
@@ -175,122 +174,79 @@ class TestDamage:
         with pytest.raises(CaptureError, match="longer than 1 MiB"):
             capture_of(b"x" * (3 << 20))
 
-    def test_venue_without_decoder(self, capture_of):
-        with pytest.raises(CaptureError, match="recorded from OKX"):
-            capture_of(b'{"t":"header","exchange":"OKX"}\n')
 
+class TestVenues:
+    def test_one_without_decoder(self, capture_of):
+        """Its frames are read as they are; asking for a decoder says which there are."""
+        capture = capture_of(b'{"t":"header","exchange":"MTGOX"}\n' + jsonl(("a", "1.0", FRAME)), "x")
 
-#: File, market, frames, and what is in them: the counts of the data's README.
-RECORDED = [
-    (
-        "binance/2024-08-08_spot_btcusdt.tsjson.zst",
-        "spot",
-        41_249,
-        "trades=9757 quotes=28040 depth=3451 depth_snapshot=1",
-    ),
-    (
-        "binance/2024-07-18_usdm_btcusdt.tsjson.zst",
-        "usdm",
-        11_414,
-        "trades=974 quotes=7113 depth=3326 depth_snapshot=1",
-    ),
-    (
-        "binance/2024-08-08_coinm_btcusd_perp.tsjson.zst",
-        "coinm",
-        48_270,
-        "trades=2286 quotes=19136 depth=26847 depth_snapshot=1",
-    ),
-    (
-        "binance/2021-04-05_spot_10symbols_with_rest.rec.txt.zst",
-        "spot",
-        11_357,
-        "trades=1240 quotes=5408 depth=4709",
-    ),
-    (
-        "binance/2021-04-05_usdm_5symbols_with_rest.rec.txt.zst",
-        "usdm",
-        8_421,
-        "trades=574 quotes=3424 depth=4423",
-    ),
-    (
-        "binance/2021-07-22_coinm_10symbols.rec.jsonl.zst",
-        "coinm",
-        4_371,
-        "trades=51 quotes=2240 depth=2047 candle=33",
-    ),
-    (
-        "binance_us/2021-04-05_spot_10symbols_with_rest.rec.txt.zst",
-        "spot-us",
-        6_008,
-        "trades=188 quotes=2624 depth=3196",
-    ),
-    (
-        "coinbase/2026-08-09_advanced_trade_btc_eth.rec.jsonl.zst",
-        "spot",
-        1_030,
-        "trades=79 quotes=160 history=200 depth=775 heartbeat=25 candle=6 ack=5",
-    ),
-    (
-        "coinbase/2021-04-17_pro_5products.rec.txt.zst",
-        "spot",
-        5_896,
-        "trades=72 history=5 depth=5734 depth_snapshot=5 ticker_without_sizes=77 ack=3",
-    ),
-    ("kraken/2021-04-05_spot_trade.rec.txt.zst", "spot", 142, "trades=28 heartbeat=119 ack=10 status=1"),
-    ("kraken/2021-04-05_spot_ticker.rec.txt.zst", "spot", 152, "quotes=22 heartbeat=119 ack=10 status=1"),
-    ("kraken/2021-04-05_spot_book.rec.txt.zst", "spot", 14_636, "depth=14506 heartbeat=119 ack=10 status=1"),
-]
+        assert ("mtgox", "") == (capture.venue, capture.market)
+        assert [FRAME] == [frame.data for frame in capture]
+        with pytest.raises(CaptureError, match="no decoder for venue 'mtgox'; there are binance"):
+            capture.decoder()
 
+    @pytest.mark.parametrize(
+        ("address", "expected"),
+        [
+            ("wss://ws.okx.com:8443/ws/v5/public", ("okx", "spot")),
+            ("wss://ws.okex.com:8443/ws/v5/public", ("okx", "spot")),
+            ("wss://stream.bybit.com/v5/public/linear", ("bybit", "linear")),
+            ("wss://stream.bybit.com/v5/public/spot", ("bybit", "spot")),
+            ("wss://futures.kraken.com/ws/v1", ("kraken_futures", "")),
+            ("wss://www.bitmex.com/realtime", ("bitmex", "")),
+            ("wss://stream.bybit.com/v5/public/option", ("bybit", "")),
+        ],
+    )
+    def test_by_address(self, capture_of, address, expected):
+        """Venue and market of the address the recorder was connected to."""
+        capture = capture_of(address.encode() + b" <-> 1617666422.6\n1617666423.1: {}\n", "x")
 
-class TestRecordings:
-    @pytest.mark.parametrize(("name", "market", "frames", "expected"), RECORDED)
-    def test_every_frame_is_explained(self, data, name, market, frames, expected):
-        """Events, history or a reason for each frame; none malformed; as many as were counted."""
-        pytest.importorskip("zstandard", reason="extra 'exchanges' is not installed")
-        capture = open_capture(data / name)
-        decoder = capture.decoder()
-        latest = 0
-        for frame in capture:
-            decoder.decode(frame.data)
-            assert latest <= frame.receive_ns
-            latest = frame.receive_ns
+        assert expected == (capture.venue, capture.market)
 
-        counters = decoder.counters()
-        counted = {kind: counters[kind] for kind in ("trades", "quotes", "history") if counters[kind]}
-        assert market == capture.market
-        assert (frames, {}, 0) == (counters["frames"], counters["malformed"], counters["unpackable"])
-        parts = (part.split("=") for part in expected.split())
-        assert {kind: int(count) for kind, count in parts} == counted | counters["ignored"]
+    @pytest.mark.parametrize(
+        ("frame", "expected"),
+        [
+            ('{"arg":{"channel":"trades","instId":"ZEN-USDT"},"data":[]}', ("okx", "spot")),
+            ('{"topic":"publicTrade.BTCUSDT","ts":1,"type":"snapshot"}', ("bybit", "spot")),
+            ('{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1}', ("bybit", "linear")),
+            ('{"topic":"publicTrade.BTCUSDZ25","type":"snapshot","ts":1}', ("bybit", "inverse")),
+            ('{"hello":1}', ("", "")),
+        ],
+    )
+    def test_by_look(self, capture_of, frame, expected):
+        """A file that says nothing of itself is told by its frames."""
+        capture = capture_of(f"1617666541676557000 {frame}\n".encode(), "x")
 
-    def test_prices_come_from_their_text(self, data):
-        """Every price of a recording equals what Python reads from the same text."""
-        pytest.importorskip("zstandard", reason="extra 'exchanges' is not installed")
-        capture = open_capture(data / "binance/2024-07-18_usdm_btcusdt.tsjson.zst")
-        decoder = capture.decoder()
-        checked = 0
-        for frame in capture:
-            for _, _, value, *_ in decoder.decode(frame.data):
-                message = json.loads(frame.data)["data"]
-                assert float(message.get("p") or message["b"]) == value
-                checked += 1
-        assert 974 + 7_113 == checked
+        assert expected == (capture.venue, capture.market)
 
-    def test_coinbase_advanced_side_is_the_makers(self, data):
-        """Trades at the touch of the same connection's book: the decoded taker bought at the ask."""
-        pytest.importorskip("zstandard", reason="extra 'exchanges' is not installed")
-        decoder = Decoder("coinbase")
-        sides: dict[tuple[str, str], dict[float, float]] = defaultdict(dict)
-        seen: Counter[tuple[str, int]] = Counter()
-        for frame in open_capture(data / "coinbase/2026-08-09_advanced_trade_btc_eth.rec.jsonl.zst"):
-            message = json.loads(frame.data)
-            for event in message["events"] if message["channel"] == "l2_data" else ():
-                for update in event["updates"]:
-                    side = sides[event["product_id"], update["side"]]
-                    side[float(update["price_level"])] = float(update["new_quantity"])
-            for number, symbol, price, metadata, *_ in decoder.decode(frame.data):
-                bids, asks = ([p for p, q in sides[symbol, side].items() if q] for side in ("bid", "offer"))
-                if number == 0 and bids and asks:
-                    where = "ask" if price >= min(asks) else "bid" if price <= max(bids) else "inside"
-                    seen[where, -1 if metadata >> 63 else 1] += 1
+    def test_several_markets(self, capture_of):
+        """Each connection has the market of its address, and a decoder of its own."""
+        connect = '{{"t":"connect","conn":"{}","ts":1,"addr":"wss://stream.bybit.com/v5/public/{}"}}\n'
+        content = b'{"t":"header","exchange":"BYBIT"}\n' + connect.format("a", "linear").encode()
+        content += b'{"t":"recv","conn":"a","ts":2,"data":"{}"}\n' + connect.format("b", "spot").encode()
+        capture = capture_of(content + b'{"t":"recv","conn":"b","ts":1,"data":"{}"}\n', "x")
 
-        assert {("ask", 1): 48, ("bid", -1): 23, ("inside", -1): 5, ("inside", 1): 2} == seen
+        decoders = capture.decoders()
+
+        assert {"a": "linear", "b": "spot"} == capture.markets
+        assert ["linear", "spot"] == [decoders["a"].market, decoders["b"].market]
+        assert decoders["a"] is decoders["a"]
+        with pytest.raises(CaptureError, match=r"several markets \(linear, spot\)"):
+            capture.decoder()
+
+    def test_the_only_instrument(self, capture_of):
+        """Of a recording of one instrument, also the frames that do not name it are its."""
+        snapshot = b'1617666541676557001 {"lastUpdateId":5,"bids":[["1.10","2"]],"asks":[]}\n'
+        stream = b'1617666541676557000 {"stream":"%s@trade","data":{"e":"x","M":true}}\n'
+        one = capture_of(stream % b"ethusdt" + snapshot, "x")
+        two = capture_of(stream % b"ethusdt" + stream % b"btcusdt" + snapshot, "y")
+        books = []
+        for capture in (one, two):
+            decoder = capture.decoder()
+            books.append([])
+            for frame in capture:
+                decoder.decode(frame.data)
+                books[-1] += decoder.depths()
+
+        assert ("ETHUSDT", None) == (one.instrument, two.instrument)
+        assert [["ETH-USDT"], []] == [[book["symbol"] for book in found] for found in books]

@@ -11,7 +11,7 @@ import tickbus as tb
 from tickbus.exchanges import Decoder
 from tickbus.testing.venues import Simulator, VenueProcess, connect, connect_batches
 
-VENUES = ("binance", "coinbase", "kraken")
+VENUES = ("binance", "coinbase", "kraken", "okx", "bybit")
 #: Slow enough for ten simulated seconds in a moment.
 RATE = 3_000.0
 
@@ -71,7 +71,7 @@ class TestFrames:
             symbols = {event.symbol for _, event in quotes(venue, 0.1)}
             assert {"BTC-USDT", "ETH-USDT", "SOL-USDT"} == symbols
 
-    @pytest.mark.parametrize(("venue", "rate"), [("okx", 1.0), ("kraken", 0.0), ("kraken", float("nan"))])
+    @pytest.mark.parametrize(("venue", "rate"), [("mtgox", 1.0), ("kraken", 0.0), ("kraken", float("nan"))])
     def test_bad_argument(self, venue, rate):
         with pytest.raises(ValueError):
             Simulator(venue, rate=rate)

@@ -98,10 +98,14 @@ def sanitize(arguments: list[str]) -> int:
 
 
 def fuzz(arguments: list[str]) -> int:
-    """Property tests with many more cases. --cases N (default 20000)."""
+    """Property tests with many more cases. --cases N (default 20000), --seconds S (of decoders)."""
     parser = ArgumentParser(prog="./dev fuzz")
     parser.add_argument("--cases", type=int, default=20_000, help="cases per property")
-    cases = str(parser.parse_args(arguments).cases)
+    parser.add_argument(
+        "--seconds", type=int, default=0, help="how long each property of the decoders goes on"
+    )
+    chosen = parser.parse_args(arguments)
+    cases, seconds = str(chosen.cases), str(chosen.seconds)
     require_build_tools()
     virtualenv.ensure("demo", "dev")
     rust = checks.rust_tests(release=True)
@@ -109,7 +113,7 @@ def fuzz(arguments: list[str]) -> int:
     return run_all(
         [
             Step("build", action=extension.build),
-            Step("proptest", rust.command, {"PROPTEST_CASES": cases}),
+            Step("proptest", rust.command, {"PROPTEST_CASES": cases, "FUZZ_SECONDS": seconds}),
             Step("hypothesis", python, {"FUZZ_CASES": cases, "PYTHONPATH": "tools"}, needs="build"),
         ]
     )

@@ -4,6 +4,7 @@
 use crate::bus::Bus;
 use crate::error::BusError;
 use crate::event::Event;
+use crate::exchange::{Decoder, Market};
 use crate::lane::layout::Sizes;
 use crate::producer::{Batch, Producer};
 use crate::subscription::{Start, Subscription};
@@ -134,4 +135,21 @@ fn followed(bus: &Arc<Bus>, producer: &mut Producer, events: u64) -> Result<(f64
         follower.join().expect("the follower only reads")
     });
     Ok((publish_ns, share))
+}
+/// Nanoseconds a frame to decode `frames`, which go round `rounds` times: of the fastest round, as
+/// the others were disturbed.
+pub fn decode(market: Market, frames: &[&[u8]], rounds: u32) -> f64 {
+    let mut decoder = Decoder::of_market(market);
+    let mut fastest = f64::INFINITY;
+    for _ in 0..rounds {
+        let begin = Instant::now();
+        for frame in frames {
+            decoder.decode(black_box(frame), &mut |event| {
+                black_box(event);
+            });
+            black_box(decoder.levels());
+        }
+        fastest = fastest.min(begin.elapsed().as_nanos() as f64);
+    }
+    fastest / frames.len().max(1) as f64
 }

@@ -132,5 +132,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(scan::is_journal, module)?)?;
     module.add_function(wrap_pyfunction!(taxonomy, module)?)?;
     module.add_function(wrap_pyfunction!(bench_core, module)?)?;
+    module.add_function(wrap_pyfunction!(exchange::bench_decode, module)?)?;
     Ok(())
 }

@@ -44,6 +44,8 @@ class Options:
     quick: bool = False
     peers: bool = False
     repeats: int = 5
+    #: Folder of recorded frames to use instead of simulated ones, where a job reads frames.
+    recordings: str | None = None
 
     def count(self, full: int, quick: int | None = None) -> int:
         """*full*, or with ``quick`` a count that only shows that the job runs (default a hundredth)."""

@@ -78,6 +78,17 @@ class Target:
         return measured, Verdict.MET if met else Verdict.MISSED
 
 
+CRYPTOFEED = "cryptofeed"
+CORE = "tickbus, Rust"
+#: Venues whose frames are decoded, and who else decodes them.
+DECODED = {
+    "binance": ("msgspec + Python", "orjson + Python", "NautilusTrader"),
+    "coinbase": ("msgspec + Python", "orjson + Python"),
+    "kraken": ("msgspec + Python", "orjson + Python"),
+    "okx": ("msgspec + Python", "orjson + Python"),
+    "bybit": ("msgspec + Python", "orjson + Python", "NautilusTrader"),
+}
+
 TARGETS: tuple[Target, ...] = (
     Target("publish.one", versus=FLOOR_STAMPED, at_most=2.0),
     Target("dispatch.one", versus=FLOOR_STAMPED, at_most=1.6),
@@ -99,6 +110,14 @@ TARGETS: tuple[Target, ...] = (
     Target("threads.one", at_least=2e6),
     Target("core.alone", at_most=12.0),
     Target("core.reader", at_least=25e6),
+    *(Target(f"decode.{venue}", at_most=1_000.0) for venue in DECODED),
+    *(Target(f"decode.{venue}", subject=CORE, versus=CRYPTOFEED, at_least=10.0) for venue in DECODED),
+    *(
+        Target(f"decode.{venue}", versus=other, at_most=1.0)
+        for venue, others in DECODED.items()
+        for other in others
+    ),
+    Target("decode.handler", at_most=2_000.0),
     Target("store.sealed", at_most=5e6),
     Target("store.sealed", versus=DUCKDB, at_most=1.0),
     Target("store.packed", at_most=5e6),

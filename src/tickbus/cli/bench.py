@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repeat", type=whole_from(1), metavar="N", help="rounds (default 5; 2 with --quick)"
     )
+    parser.add_argument("--recordings", metavar="DIR", help="decode recorded frames, not simulated ones")
     parser.add_argument("--json", metavar="FILE", help="write everything as JSON to FILE, '-' for stdout")
     parser.add_argument("--plot", metavar="FILE.png", type=Path, help="draw latencies and throughput")
 
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         return _refuse(f"no such job: {', '.join(unknown)}; there are {', '.join(job.name for job in JOBS)}")
     if _native.DEBUG_BUILD:
         return _refuse("this is a debug build of tickbus; build it with --release to measure it")
+    if args.recordings is not None and not Path(args.recordings).is_dir():
+        return _refuse(f"no such folder: {args.recordings}")
     for path in (args.json, args.plot):
         # Asked before minutes are spent, not after.
         if path not in (None, "-") and not Path(path).parent.is_dir():
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         return _refuse(str(error))
 
     repeats = args.repeat or (2 if args.quick else 5)
-    options = Options(quick=args.quick, peers=args.peers, repeats=repeats)
+    options = Options(quick=args.quick, peers=args.peers, repeats=repeats, recordings=args.recordings)
     wanted = [job for job in JOBS if not args.jobs or job.name in args.jobs]
     machine = machine_record.describe()
     try:

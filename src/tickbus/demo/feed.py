@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from time import time_ns
 from typing import Any
 
@@ -17,7 +18,7 @@ import tickbus as tb
 from tickbus.demo.child import REPORT_EVERY_S, Link
 from tickbus.demo.latency import Latencies, by_lane
 from tickbus.demo.recording import in_time
-from tickbus.exchanges import Decoder, open_capture
+from tickbus.exchanges import Decoder, VenueDecoder, open_capture
 from tickbus.testing.venues import connect_batches
 
 #: Shorter waits than this are not worth a sleep: the frames go out together.
@@ -32,7 +33,7 @@ class Feed:
         self._link = link
         self._bus = bus
         self._latencies = Latencies()
-        self._decoders: list[tuple[str, Decoder]] = []
+        self._decoders: list[tuple[str, Mapping[str, VenueDecoder]]] = []
         self.played_s = 0.0
         bus.on("market.>")(self._tripwire)
 
@@ -42,7 +43,7 @@ class Feed:
     def venue(self, venue: str, address: str) -> None:
         """Publish what a simulated venue sends, until it ends."""
         decoder = Decoder(venue)
-        self._decoders.append((venue, decoder))
+        self._decoders.append((venue, {"": decoder}))
         for frames in connect_batches(address):
             for frame in frames:
                 decoder.publish(self._bus, frame)
@@ -50,10 +51,8 @@ class Feed:
     def recording(self, paths: list[str], speed: float, limit_s: float) -> None:
         """Publish recorded frames at *speed* times the pace they came in, for at most *limit_s*."""
         captures = [open_capture(path) for path in paths]
-        decoders = [capture.decoder() for capture in captures]
-        self._decoders += [
-            (capture.path, decoder) for capture, decoder in zip(captures, decoders, strict=True)
-        ]
+        decoders = [capture.decoders() for capture in captures]
+        self._decoders += zip(paths, decoders, strict=True)
         began_s = time.monotonic()
         for number, frame, due_s in in_time(captures):
             self.played_s = due_s
@@ -62,7 +61,7 @@ class Feed:
                     return
             if due_s / speed > limit_s or self._link.stopping.is_set():
                 return
-            decoders[number].publish(self._bus, frame.data)
+            decoders[number][frame.connection].publish(self._bus, frame.data)
 
     def report(self, **more: Any) -> None:
         """Tell the parent."""
@@ -71,7 +70,12 @@ class Feed:
         self._link.tell(
             inline={key: handler[key] for key in ("published", "delivered", "filtered", "errors")},
             latency_ns=by_lane({"high": self._latencies}),
-            decoded=[{"from": name, **decoder.counters()} for name, decoder in self._decoders],
+            decoded=[
+                {"from": name, **decoder.counters()}
+                for name, decoders in self._decoders
+                # Connections are added while this reads.
+                for decoder in list(decoders.values())
+            ],
             published=stats["published_here"],
             played_s=self.played_s,
             **more,

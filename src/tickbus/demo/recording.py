@@ -55,12 +55,12 @@ def survey(captures: Sequence[Capture], progress: Callable[[float], None]) -> Su
         CaptureError: A file is damaged; the message names file and line.
     """
     found = Survey()
-    decoders = [capture.decoder() for capture in captures]
+    decoders = [capture.decoders() for capture in captures]
     size_bytes = sum(capture.size_bytes for capture in captures) or 1
     for number, frame, due_s in in_time(captures):
         found.frames += 1
         found.duration_s = due_s
-        for event_type, symbol, value, *_ in decoders[number].decode(frame.data):
+        for event_type, symbol, value, *_ in decoders[number][frame.connection].decode(frame.data):
             found.events += 1
             if event_type == EventType.PRICE_UPDATE:
                 found.trades[symbol] += 1

@@ -25,7 +25,9 @@ from tickbus.demo.processes import Child
 from tickbus.demo.recording import Survey
 from tickbus.errors import TickbusError
 from tickbus.testing.venues import VenueProcess
-from tickbus.testing.wire import WIRES
+
+#: Three venues are enough to see an arbitrage, and leave a small machine cores for the strategies.
+VENUES = ("binance", "coinbase", "kraken")
 
 _START_TIMEOUT_S = 30.0
 _END_TIMEOUT_S = 10.0
@@ -121,10 +123,10 @@ class Stage:
             capture = {"paths": list(plan.captures), "speed": plan.speed, "limit_s": plan.seconds}
             feed: dict[str, Any] = {"capture": capture}
         else:
-            for venue in WIRES:
+            for venue in VENUES:
                 process = VenueProcess(venue, rate=plan.rate, seconds=plan.seconds, seed=plan.seed)
                 self._venues.append(self._exits.enter_context(process))
-            feed = {"venues": dict(zip(WIRES, (venue.address for venue in self._venues), strict=True))}
+            feed = {"venues": dict(zip(VENUES, (venue.address for venue in self._venues), strict=True))}
         self._await(self._workers)
         self._feed = self._child("feed", "tickbus.demo.feed", {"bus": name, **feed})
         self._await([self._feed])

@@ -1,18 +1,31 @@
 """
 What venues send, as events: decoders, and recorded captures to feed them.
 
-`Decoder` turns the bytes of one wire frame into trades and tops of book, with one name per instrument
-and the taker's side (Binance spot and futures, Coinbase Exchange and Advanced Trade, Kraken v1 and
-v2). `open_capture` reads recorded frames from files. Neither opens a connection.
+`Decoder` turns the bytes of one wire frame into trades, tops of book and order book messages, with one
+name per instrument and the taker's side (Binance spot and futures, Coinbase Exchange and Advanced
+Trade, Kraken v1 and v2, OKX, Bybit). `decoder_for` finds it by name, and decoders that other packages
+bring. `open_capture` reads recorded frames from files, of any venue. None of them opens a connection.
 
     capture = open_capture("spot.tsjson.zst")
-    decoder = capture.decoder()
+    decoders = capture.decoders()
     for frame in capture:
-        decoder.publish(bus, frame.data, frame.receive_ns)
-    print(decoder.counters())
+        decoders[frame.connection].publish(bus, frame.data, frame.receive_ns)
 """
 
 from tickbus._native import VENUES, Decoder
-from tickbus.exchanges.capture import Capture, Frame, merge, open_capture
+from tickbus.exchanges.capture import Capture, Decoders, Frame, merge, open_capture
+from tickbus.exchanges.decoders import PythonDecoder, VenueDecoder, decoder_for, venues
 
-__all__ = ["VENUES", "Capture", "Decoder", "Frame", "merge", "open_capture"]
+__all__ = [
+    "VENUES",
+    "Capture",
+    "Decoder",
+    "Decoders",
+    "Frame",
+    "PythonDecoder",
+    "VenueDecoder",
+    "decoder_for",
+    "merge",
+    "open_capture",
+    "venues",
+]

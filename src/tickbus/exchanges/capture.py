@@ -10,8 +10,9 @@ Three formats are read, plain, gzip or Zstandard, told apart by content:
 Frames come in order of receive time over all connections of a file, with the bytes the venue sent.
 What the recorder wrote about itself (headers, requests, REST answers) is passed over. Memory is
 bounded: lines are read one at a time, and a file whose connections have to be merged is read once per
-connection, side by side. A foreign, damaged or cut-off file is a `CaptureError` that names file and
-line; the frames before it have been yielded by then.
+connection, side by side. Files of venues without a decoder are read like any other. A foreign,
+damaged or cut-off file is a `CaptureError` that names file and line; the frames before it have been
+yielded by then.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from tickbus._native import Decoder
 from tickbus.errors import CaptureError
 from tickbus.exchanges import detect
+from tickbus.exchanges.decoders import VenueDecoder, decoder_for
 from tickbus.exchanges.lines import LineReader
 
-__all__ = ["Capture", "Frame", "merge", "open_capture"]
+__all__ = ["Capture", "Decoders", "Frame", "merge", "open_capture"]
 
 
 class Frame(NamedTuple):
@@ -51,25 +52,57 @@ class Capture:
     Attributes:
         path: The file.
         format: "tsjson", "rec.txt" or "rec.jsonl".
-        venue, market: Whose frames they are, as `Decoder` takes them.
+        venue, market: Whose frames they are, as `decoder_for` takes them; of a venue without a decoder
+            the market is empty, and so is the venue where nothing in the file names it.
+        markets: Market by connection, where the file's connections go to several; else empty.
+        instrument: The venue's name of the instrument of frames that name none, where all are of one.
         size_bytes: Length of the stored file.
         position_bytes: How far the latest iteration has got in it; for progress.
     """
 
-    def __init__(self, path: str, format: str, venue: str, market: str) -> None:
+    def __init__(
+        self,
+        path: str,
+        format: str,
+        venue: str,
+        market: str,
+        *,
+        markets: Mapping[str, str] | None = None,
+        instrument: str | None = None,
+    ) -> None:
         self.path = path
         self.format = format
         self.venue = venue
         self.market = market
+        self.markets = dict(markets or {})
+        self.instrument = instrument
         self.size_bytes = os.stat(path).st_size
         self._readers: list[LineReader] = []
 
     def __repr__(self) -> str:
         return f"Capture({self.path!r}, format={self.format!r}, venue={self.venue!r}, market={self.market!r})"
 
-    def decoder(self) -> Decoder:
-        """A new decoder for this capture's frames."""
-        return Decoder(self.venue, self.market)
+    def decoder(self, connection: str | None = None) -> VenueDecoder:
+        """
+        A new decoder for this capture's frames.
+
+        Args:
+            connection: Of a frame, where connections go to several markets; `decoders` makes one each.
+        Raises:
+            CaptureError: There is no decoder for this venue, or it depends on the connection.
+        """
+        if connection is None and len(set(self.markets.values())) > 1:
+            found = ", ".join(sorted(set(self.markets.values())))
+            raise CaptureError(f"{self.path}: connections to several markets ({found}); use decoders()")
+        market = self.markets.get(connection or "", self.market)
+        try:
+            return decoder_for(self.venue, market or "spot", instrument=self.instrument)
+        except ValueError as error:
+            raise CaptureError(f"{self.path}: {error}; pass venue= to override") from error
+
+    def decoders(self) -> Decoders:
+        """A decoder for each connection: ``decoders[frame.connection].decode(frame.data)``."""
+        return Decoders(self)
 
     @property
     def position_bytes(self) -> int:
@@ -95,6 +128,18 @@ class Capture:
         return heapq.merge(*streams, key=lambda frame: frame.receive_ns)
 
 
+class Decoders(dict[str, VenueDecoder]):
+    """Decoders of a capture by connection, each made when it is first asked for."""
+
+    def __init__(self, capture: Capture) -> None:
+        super().__init__()
+        self._capture = capture
+
+    def __missing__(self, connection: str) -> VenueDecoder:
+        self[connection] = decoder = self._capture.decoder(connection)
+        return decoder
+
+
 def open_capture(
     path: str | os.PathLike[str], *, venue: str | None = None, market: str | None = None
 ) -> Capture:
@@ -103,10 +148,10 @@ def open_capture(
 
     Args:
         path: The file; compressed or not.
-        venue: "binance", "coinbase" or "kraken" where the file does not say.
+        venue: One that there is a decoder for, where the file does not say.
         market: Market of that venue, see `Decoder`; "spot" when only the venue is given.
     Raises:
-        CaptureError: The file is unreadable, no capture, or of a venue without a decoder.
+        CaptureError: The file is unreadable or no capture.
         MissingExtraError: It is Zstandard-compressed and `zstandard` is not installed.
     """
     reader = LineReader(path)
@@ -120,14 +165,34 @@ def open_capture(
         lines.append(line)
     if format is None:
         raise reader.error("the file is empty")
+    markets: dict[str, str] = {}
     if venue is None:
-        found = detect.market_of(reader.path, format, lines)
-        if isinstance(found, str):
-            raise CaptureError(
-                f"{reader.path}:1: no decoder for this venue ({found}); pass venue= to override"
-            )
-        venue, market = found[0], market or found[1]
-    return Capture(reader.path, format, venue, market or "spot")
+        venue, found = detect.market_of(reader.path, format, lines)
+        if format == detect.JSONL and venue in detect.TOLD_BY_ADDRESS and market is None:
+            markets = _markets(reader.path)
+            found = next(iter(markets.values()), found)
+        market = market or found
+    else:
+        market = market or "spot"
+    instrument = detect.only_instrument(lines) if venue == "binance" else None
+    return Capture(reader.path, format, venue, market, markets=markets, instrument=instrument)
+
+
+def _markets(path: str) -> dict[str, str]:
+    """Market by connection, from the addresses that were connected to."""
+    markets = {}
+    for line in LineReader(path):
+        if not line.startswith(b'{"t":"connect"'):
+            continue
+        try:
+            record = json.loads(line)
+            _, market = detect.of_address(record["addr"].encode())
+            if market:
+                markets[str(record["conn"])] = market
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # Reading the frames will name the line.
+            continue
+    return markets
 
 
 def merge(captures: Iterable[Capture]) -> Iterator[tuple[Capture, Frame]]:

@@ -3,7 +3,8 @@ What kind of capture a file is, and whose frames are in it, from its first lines
 
 Formats are told by their first line. Venue and market are told by what the recording says of itself
 (its header, or the address it was connected to), then by the look of the frames, then by the file's
-path; an argument of the caller overrides them all.
+path; an argument of the caller overrides them all. Venues without a decoder are told by name all the
+same, so that their frames can be read as they are.
 """
 
 from __future__ import annotations
@@ -28,7 +29,13 @@ _HOSTS = (
     (re.compile(rb"wss?://(?:data-)?stream\.binance\.(?:com|vision)"), ("binance", "spot")),
     (re.compile(rb"wss?://[\w.-]*coinbase\.com"), ("coinbase", "spot")),
     (re.compile(rb"wss?://(?:beta-)?ws\.kraken\.com"), ("kraken", "spot")),
+    (re.compile(rb"wss?://\w+\.ok(?:e?x)\.com"), ("okx", "spot")),
+    (re.compile(rb"wss?://stream[\w-]*\.by(?:bit|tick)\.\w+/v5/public/spot"), ("bybit", "spot")),
+    (re.compile(rb"wss?://stream[\w-]*\.by(?:bit|tick)\.\w+/v5/public/linear"), ("bybit", "linear")),
+    (re.compile(rb"wss?://stream[\w-]*\.by(?:bit|tick)\.\w+/v5/public/inverse"), ("bybit", "inverse")),
 )
+#: A venue without a decoder is called by its host's second level: `wss://www.bitmex.com` is bitmex.
+_HOST_NAME = re.compile(rb"wss?://(?:[\w-]+\.)*?([\w-]+)\.\w+(?:[:/]|$)")
 #: By a JSON-lines recorder's name for the exchange.
 _RECORDED_AS = {
     "BINANCE": ("binance", "spot"),
@@ -37,7 +44,12 @@ _RECORDED_AS = {
     "BINANCE_DELIVERY": ("binance", "coinm"),
     "COINBASE": ("coinbase", "spot"),
     "KRAKEN": ("kraken", "spot"),
+    "OKX": ("okx", "spot"),
+    "OKEX": ("okx", "spot"),
+    "BYBIT": ("bybit", "linear"),
 }
+#: Venues whose markets have an address each, while their recordings hold connections to several.
+TOLD_BY_ADDRESS = frozenset({"bybit"})
 #: By the look of a frame. Escaped quotes stand in a JSON-lines record.
 _LOOKS = (
     (re.compile(rb'"stream":"[a-z0-9]+_(?:perp|\d{6})@|"s":"[A-Z0-9]+_PERP"'), ("binance", "coinm")),
@@ -46,6 +58,13 @@ _LOOKS = (
     (re.compile(rb'"channel":"\w+".*"sequence_num":|"type":"\w+".*"product_id":'), ("coinbase", "spot")),
     (re.compile(rb'"event":"(?:heartbeat|systemStatus)"'), ("kraken", "spot")),
     (re.compile(rb'"channel":"\w+".*"symbol":"[A-Z0-9]+/[A-Z0-9]+"'), ("kraken", "spot")),
+    (re.compile(rb'"channel":"[\w-]+","instId":"'), ("okx", "spot")),
+    (re.compile(rb'"topic":"(?:publicTrade|orderbook|tickers)\.[^"]+","ts":'), ("bybit", "spot")),
+    (
+        re.compile(rb'"topic":"(?:publicTrade|orderbook|tickers)\.\w+USD(?:[FGHJKMNQUVXZ]\d\d)?","type":'),
+        ("bybit", "inverse"),
+    ),
+    (re.compile(rb'"topic":"(?:publicTrade|orderbook|tickers)\.[^"]+","type":'), ("bybit", "linear")),
 )
 _PATHS = (
     (re.compile(r"binance_us"), ("binance", "spot-us")),
@@ -54,6 +73,10 @@ _PATHS = (
     (re.compile(r"binance"), ("binance", "spot")),
     (re.compile(r"coinbase"), ("coinbase", "spot")),
     (re.compile(r"kraken(?!.?futures)"), ("kraken", "spot")),
+    (re.compile(r"okx|okex"), ("okx", "spot")),
+    (re.compile(r"bybit.*linear"), ("bybit", "linear")),
+    (re.compile(r"bybit.*inverse"), ("bybit", "inverse")),
+    (re.compile(r"bybit"), ("bybit", "spot")),
 )
 
 
@@ -68,24 +91,46 @@ def format_of(line: bytes) -> str | None:
     return None
 
 
-def market_of(path: str, format: str, lines: Iterable[bytes]) -> tuple[str, str] | str:
-    """(venue, market) of a capture that begins with *lines*, or in words why none is known."""
+def market_of(path: str, format: str, lines: Iterable[bytes]) -> tuple[str, str]:
+    """
+    (venue, market) of a capture that begins with *lines*.
+
+    Of a venue without a decoder the market is empty, and so is the venue where nothing names it.
+    """
     look: tuple[str, str] | None = None
     for line in lines:
         if format == JSONL and isinstance(record := _record(line), dict) and record.get("t") == "header":
-            exchange = record.get("exchange")
-            return _RECORDED_AS.get(str(exchange)) or f"recorded from {exchange}"
+            exchange = str(record.get("exchange"))
+            return _RECORDED_AS.get(exchange) or (exchange.lower(), "")
         if format == TEXT and (address := re.match(rb"(wss?://\S+) (?:<->|<-) ", line)):
-            for host, market in _HOSTS:
-                if host.match(address[1]):
-                    return market
-            return f"recorded from {address[1].decode(errors='replace')[:80]}"
+            return of_address(address[1])
         if look is None:
             look = next((market for pattern, market in _LOOKS if pattern.search(line)), None)
     if look is not None:
         return look
     in_path = next((market for pattern, market in _PATHS if pattern.search(path.lower())), None)
-    return in_path or "its frames look like none of theirs"
+    return in_path or ("", "")
+
+
+def of_address(address: bytes) -> tuple[str, str]:
+    """(venue, market) of the address of a connection; as `market_of`."""
+    for host, market in _HOSTS:
+        if host.match(address):
+            return market
+    if b"futures.kraken.com" in address:
+        return "kraken_futures", ""
+    named = _HOST_NAME.match(address)
+    return (named[1].decode(errors="replace") if named else "", "")
+
+
+#: A Binance stream of one instrument.
+_STREAM = re.compile(rb'"stream":"([^"@!]+)@')
+
+
+def only_instrument(lines: Iterable[bytes]) -> str | None:
+    """The venue's name of the instrument, if all Binance streams in *lines* are of one."""
+    streams = {stream[1] for line in lines if (stream := _STREAM.search(line))}
+    return streams.pop().decode(errors="replace").upper() if len(streams) == 1 else None
 
 
 def _record(line: bytes) -> object:

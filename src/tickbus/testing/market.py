@@ -121,7 +121,7 @@ class Book:
             0 <= turn
             and since_s < scenario.spoof_s
             and turn % len(SYMBOLS) == self._number
-            and int(turn) // len(SYMBOLS) % 3 == self._venue_number
+            and int(turn) // len(SYMBOLS) % 3 == self._venue_number % 3
         )
 
     def requote(self, time_s: float) -> Quote:
@@ -155,7 +155,7 @@ class Book:
         period_s = scenario.dislocation_every_s
         turn, since_s = divmod(time_s - period_s / 2, period_s)
         # Venue and symbol take turns out of step, so that each pair gets one; up and down in turn.
-        is_ours = turn % 3 == self._venue_number and int(turn) // 3 % len(SYMBOLS) == self._number
+        is_ours = turn % 3 == self._venue_number % 3 and int(turn) // 3 % len(SYMBOLS) == self._number
         if turn < 0 or not is_ours or since_s >= scenario.dislocation_s:
             return 0.0
         return scenario.dislocation_share * (1 if turn % 2 else -1)

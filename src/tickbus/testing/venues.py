@@ -46,7 +46,7 @@ class Simulator:
     Makes one venue's frames.
 
     Args:
-        venue: "binance", "coinbase" or "kraken".
+        venue: "binance", "coinbase", "kraken", "okx" or "bybit".
         rate: Frames per second of simulated time.
         seed: Same seed, same prices; venues of one market share it.
         start_ns: Venue time of the first frame, nanoseconds since the Unix epoch.

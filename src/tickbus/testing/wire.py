@@ -1,13 +1,14 @@
 """
-Frames as venues write them: Binance's combined streams, Coinbase Exchange, Kraken v2.
+Frames as venues write them: Binance's combined streams, Coinbase Exchange, Kraken v2, OKX v5, Bybit v5.
 
 One class per venue, `trade` and `quote` each returning the text of a frame. Numbers are written as the
 venue writes them (quoted and padded, or JSON numbers), sides as it means them (the maker's for
-Binance and Coinbase, the taker's for Kraken).
+Binance and Coinbase, the taker's for the others).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -113,9 +114,52 @@ class Kraken:
         )
 
 
+class Okx:
+    """`trades` and `bbo-tbt`: quoted numbers, the taker's side."""
+
+    def trade(self, symbol: str, ticks: int, size: float, bought: bool, number: int, time_ns: int) -> str:
+        return (
+            f'{{"arg":{{"channel":"trades","instId":"{symbol}"}},"data":[{{"instId":"{symbol}",'
+            f'"tradeId":"{number}","px":"{_price(ticks)}","sz":"{size:.8f}",'
+            f'"side":"{"buy" if bought else "sell"}","ts":"{time_ns // 1_000_000}","count":"1",'
+            f'"seqId":{number}}}]}}'
+        )
+
+    def quote(self, symbol: str, quote: Quote, number: int, time_ns: int) -> str:
+        return (
+            f'{{"arg":{{"channel":"bbo-tbt","instId":"{symbol}"}},"data":[{{'
+            f'"asks":[["{_price(quote.ask)}","{quote.ask_size:.8f}","0","3"]],'
+            f'"bids":[["{_price(quote.bid)}","{quote.bid_size:.8f}","0","5"]],'
+            f'"ts":"{time_ns // 1_000_000}","seqId":{number}}}]}}'
+        )
+
+
+class Bybit:
+    """`publicTrade` and `orderbook.1` of spot: quoted numbers, the taker's side, `ts` before `type`."""
+
+    def trade(self, symbol: str, ticks: int, size: float, bought: bool, number: int, time_ns: int) -> str:
+        name, time_ms = symbol.replace("-", ""), time_ns // 1_000_000
+        return (
+            f'{{"topic":"publicTrade.{name}","ts":{time_ms},"type":"snapshot","data":[{{"i":"{number}",'
+            f'"T":{time_ms},"p":"{_price(ticks)}","v":"{size:.6f}","S":"{"Buy" if bought else "Sell"}",'
+            f'"seq":{number},"s":"{name}","BT":false,"RPI":false}}]}}'
+        )
+
+    def quote(self, symbol: str, quote: Quote, number: int, time_ns: int) -> str:
+        name, time_ms = symbol.replace("-", ""), time_ns // 1_000_000
+        return (
+            f'{{"topic":"orderbook.1.{name}","ts":{time_ms},"type":"snapshot","data":{{"s":"{name}",'
+            f'"b":[["{_price(quote.bid)}","{quote.bid_size:.6f}"]],'
+            f'"a":[["{_price(quote.ask)}","{quote.ask_size:.6f}"]],"u":{number},"seq":{number}}},'
+            f'"cts":{time_ms}}}'
+        )
+
+
 #: Venues that can be simulated; their order is their number in the market's scenarios.
-WIRES: dict[str, type[Binance] | type[Coinbase] | type[Kraken]] = {
+WIRES: dict[str, Callable[[], Wire]] = {
     "binance": Binance,
     "coinbase": Coinbase,
     "kraken": Kraken,
+    "okx": Okx,
+    "bybit": Bybit,
 }

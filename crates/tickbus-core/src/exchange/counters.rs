@@ -26,12 +26,14 @@ impl Tally {
     }
 }
 
-/// Frames: `frames = event_frames + history_frames + ignored + malformed`, always. And what was in
-/// those of the first two kinds: `trades`, `quotes`, `history`, `unpackable`.
+/// Frames: `frames = event_frames + book_frames + history_frames + ignored + malformed`, always. And
+/// what was in them: `trades`, `quotes`, `books`, `levels`, `history`, `unpackable`, `outside_book`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counters {
     pub frames: u64,
     pub event_frames: u64,
+    /// Frames with order book messages and no event.
+    pub book_frames: u64,
     pub history_frames: u64,
     pub ignored: Tally,
     pub malformed: Tally,
@@ -39,10 +41,15 @@ pub struct Counters {
     pub trades: u64,
     /// Events told of type `top_of_book`.
     pub quotes: u64,
+    /// Order book messages, and the levels in them.
+    pub books: u64,
+    pub levels: u64,
     /// Trades from before the subscription, not told.
     pub history: u64,
     /// Quotes whose bid and ask do not fit one event, not told.
     pub unpackable: u64,
+    /// Trades that touched no order book (block trades, liquidations), not told.
+    pub outside_book: u64,
 }
 
 impl Counters {
@@ -50,6 +57,9 @@ impl Counters {
         self.frames += 1;
         self.history += batch.history;
         self.unpackable += batch.unpackable;
+        self.outside_book += batch.outside_book;
+        self.books += batch.depths.len() as u64;
+        self.levels += batch.levels.len() as u64;
         match outcome {
             Outcome::Events(events) => {
                 let is_trade = |record: &&super::batch::Record| record.event_type == PRICE_UPDATE;
@@ -58,6 +68,7 @@ impl Counters {
                 self.trades += trades;
                 self.quotes += events - trades;
             }
+            Outcome::Books(_) => self.book_frames += 1,
             Outcome::History(_) => self.history_frames += 1,
             Outcome::Ignored(reason) => self.ignored.add(reason),
             Outcome::Malformed(reason) => self.malformed.add(reason),

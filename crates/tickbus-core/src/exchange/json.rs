@@ -1,10 +1,9 @@
 //! JSON as venues send it: fields by name in any order, every value as the text that stood there.
 //!
-//! Over [`super::scan`], which steps from value to value: objects by field, arrays by element, and
-//! what a value's text means. Nothing is copied but text with escapes, which no venue sends; each
-//! byte is looked at once for every level that is opened, which is at most three.
+//! Over [`super::scan`], which has looked at every byte before: objects by field, arrays by element,
+//! and what a value's text means. Nothing is copied but text with escapes, which no venue sends.
 
-use super::scan::Scanner;
+use super::scan::{Kind, Tape, Token};
 use std::borrow::Cow;
 
 /// Why a frame is malformed, as counted.
@@ -13,8 +12,70 @@ pub type Fault = &'static str;
 pub const NOT_JSON: Fault = "not_json";
 pub const BAD_FIELD: Fault = "bad_field";
 
-/// The text of one value, valid as JSON; `None` when the field is absent or null.
-pub type Raw<'a> = Option<&'a str>;
+/// A text and the notes about its values.
+#[derive(Clone, Copy)]
+pub struct Document<'a> {
+    text: &'a str,
+    tokens: &'a [Token],
+}
+
+impl<'a> Document<'a> {
+    /// All of `text` is checked here; what is read later is JSON.
+    pub fn of(text: &'a str, tape: &'a mut Tape) -> Result<Document<'a>, Fault> {
+        Ok(Document { text, tokens: tape.of(text)? })
+    }
+
+    /// The outermost value.
+    pub fn root(&'a self) -> Value<'a> {
+        Value { document: self, at: 0 }
+    }
+}
+
+/// One value of a document.
+#[derive(Clone, Copy)]
+pub struct Value<'a> {
+    document: &'a Document<'a>,
+    at: u32,
+}
+
+/// One value; `None` when the field is absent or null.
+pub type Raw<'a> = Option<Value<'a>>;
+
+impl<'a> Value<'a> {
+    #[inline]
+    fn token(self) -> &'a Token {
+        &self.document.tokens[self.at as usize]
+    }
+
+    #[inline]
+    pub fn kind(self) -> Kind {
+        self.token().kind
+    }
+
+    /// The value as it stands there; of a text what is between its quotes, with its escapes.
+    #[inline]
+    pub fn source(self) -> &'a str {
+        let token = self.token();
+        &self.document.text[token.begin as usize..token.end as usize]
+    }
+
+    /// The value, unless it is null.
+    #[inline]
+    fn not_null(self) -> Raw<'a> {
+        (self.kind() != Kind::Null).then_some(self)
+    }
+
+    /// The value behind this one, or where its container ends.
+    #[inline]
+    fn next(self) -> u32 {
+        self.token().next
+    }
+
+    #[inline]
+    fn at(self, at: u32) -> Value<'a> {
+        Value { at, ..self }
+    }
+}
 
 /// A struct of raw fields, read from an object: `name: b"key"` for each (bytes, because a match over byte
 /// strings compiles to a tree and one over texts to a comparison each).
@@ -25,9 +86,13 @@ macro_rules! object {
         struct $name<'a> { $($field: $crate::exchange::json::Raw<'a>),+ }
 
         impl<'a> $name<'a> {
-            fn read(text: &'a str) -> Result<Self, $crate::exchange::json::Fault> {
+            // Where it is called, so that the fields are filled in and not copied there.
+            #[inline(always)]
+            fn read(
+                value: $crate::exchange::json::Value<'a>,
+            ) -> Result<Self, $crate::exchange::json::Fault> {
                 let mut fields = $name::default();
-                $crate::exchange::json::members(text, |key, value| match key.as_bytes() {
+                $crate::exchange::json::members(value, |key, value| match key.as_bytes() {
                     $($key => fields.$field = value,)+
                     _ => {}
                 })?;
@@ -38,53 +103,57 @@ macro_rules! object {
 }
 pub(super) use object;
 
-/// Hand every member of the object `text` to `take`; of a key that comes twice, the last counts.
-pub fn members<'a>(text: &'a str, mut take: impl FnMut(&'a str, Raw<'a>)) -> Result<(), Fault> {
-    let mut scanner = Scanner::new(text);
-    scanner.open(b'{')?;
-    let mut more = !scanner.closes(b'}');
-    while more {
-        let key = scanner.key()?;
-        let value = scanner.value()?;
-        take(key, (value != "null").then_some(value));
-        more = scanner.goes_on(b'}')?;
+/// Hand every member of the object to `take`; of a key that comes twice, the last counts.
+#[inline]
+pub fn members<'a>(object: Value<'a>, mut take: impl FnMut(&'a str, Raw<'a>)) -> Result<(), Fault> {
+    if object.kind() != Kind::Object {
+        return Err(BAD_FIELD);
     }
-    scanner.end()
+    let mut key = object.at(object.at + 1);
+    while key.at < object.next() {
+        let value = key.at(key.at + 1);
+        take(key.source(), value.not_null());
+        key = key.at(value.next());
+    }
+    Ok(())
 }
 
-/// Hand every element of the array `text` to `take`, without collecting them; how many there were.
+/// Hand every element of the array to `take`, without collecting them; how many there were.
+#[inline]
 pub fn elements<'a>(
-    text: &'a str,
-    mut take: impl FnMut(&'a str) -> Result<(), Fault>,
+    array: Value<'a>,
+    mut take: impl FnMut(Value<'a>) -> Result<(), Fault>,
 ) -> Result<usize, Fault> {
-    let mut scanner = Scanner::new(text);
-    scanner.open(b'[')?;
-    let mut count = 0;
-    let mut more = !scanner.closes(b']');
-    while more {
-        take(scanner.value()?)?;
-        count += 1;
-        more = scanner.goes_on(b']')?;
+    if array.kind() != Kind::Array {
+        return Err(BAD_FIELD);
     }
-    scanner.end()?;
+    let mut element = array.at(array.at + 1);
+    let mut count = 0;
+    while element.at < array.next() {
+        take(element)?;
+        count += 1;
+        element = element.at(element.next());
+    }
     Ok(count)
 }
 
 /// As [`elements`], of a field that has to be there.
+#[inline]
 pub fn each<'a>(
     raw: Raw<'a>,
-    take: impl FnMut(&'a str) -> Result<(), Fault>,
+    take: impl FnMut(Value<'a>) -> Result<(), Fault>,
 ) -> Result<usize, Fault> {
     elements(raw.ok_or(BAD_FIELD)?, take)
 }
 
 /// An array's first `N` values, and how many it has in all.
-pub fn row<const N: usize>(text: &str) -> Result<([Raw<'_>; N], usize), Fault> {
+#[inline]
+pub fn row<const N: usize>(array: Value<'_>) -> Result<([Raw<'_>; N], usize), Fault> {
     let mut cells = [None; N];
     let mut at = 0;
-    let len = elements(text, |value| {
+    let len = elements(array, |value| {
         if let Some(cell) = cells.get_mut(at) {
-            *cell = (value != "null").then_some(value);
+            *cell = value.not_null();
         }
         at += 1;
         Ok(())
@@ -92,34 +161,36 @@ pub fn row<const N: usize>(text: &str) -> Result<([Raw<'_>; N], usize), Fault> {
     Ok((cells, len))
 }
 
-/// Whether `text` would be an array if it is anything.
-pub fn is_array(text: &str) -> bool {
-    text.trim_ascii_start().starts_with('[')
-}
-
-/// What stands between the quotes, or `""` when the value is no plain text: for tags, whose
-/// unknown values are ignored anyway.
+/// A text without escapes as it is, or `""`: for tags, whose unknown values are ignored anyway.
+#[inline]
 pub fn tag<'a>(raw: Raw<'a>) -> &'a str {
-    raw.and_then(unquoted).unwrap_or("")
-}
-
-/// A text, escapes resolved.
-pub fn text<'a>(raw: Raw<'a>) -> Result<Cow<'a, str>, Fault> {
-    let raw = raw.ok_or(BAD_FIELD)?;
-    match unquoted(raw) {
-        Some(plain) => Ok(Cow::Borrowed(plain)),
-        None => unescaped(raw).map(Cow::Owned).ok_or(BAD_FIELD),
+    match raw {
+        Some(value) if value.kind() == Kind::Text => value.source(),
+        _ => "",
     }
 }
 
-/// The inside of a text without escapes.
-pub fn unquoted(raw: &str) -> Option<&str> {
-    raw.strip_prefix('"')?.strip_suffix('"').filter(|text| !text.contains('\\'))
+/// Whether a value is the empty text: how venues write that there is none.
+#[inline]
+pub fn is_empty_text(value: Value) -> bool {
+    value.kind() == Kind::Text && value.source().is_empty()
 }
 
-fn unescaped(raw: &str) -> Option<String> {
+/// A text, escapes resolved.
+#[inline]
+pub fn text<'a>(raw: Raw<'a>) -> Result<Cow<'a, str>, Fault> {
+    let value = raw.ok_or(BAD_FIELD)?;
+    match value.kind() {
+        Kind::Text => Ok(Cow::Borrowed(value.source())),
+        Kind::EscapedText => unescaped(value.source()).map(Cow::Owned).ok_or(BAD_FIELD),
+        _ => Err(BAD_FIELD),
+    }
+}
+
+#[cold]
+fn unescaped(source: &str) -> Option<String> {
     let mut text = String::new();
-    let mut chars = raw.strip_prefix('"')?.strip_suffix('"')?.chars();
+    let mut chars = source.chars();
     while let Some(char) = chars.next() {
         if char != '\\' {
             text.push(char);
@@ -157,15 +228,15 @@ fn utf16_unit(chars: &mut std::str::Chars) -> Option<u16> {
 
 /// A boolean.
 pub fn flag(raw: Raw) -> Result<bool, Fault> {
-    match raw {
-        Some("true") => Ok(true),
-        Some("false") => Ok(false),
+    match raw.map(Value::kind) {
+        Some(Kind::True) => Ok(true),
+        Some(Kind::False) => Ok(false),
         _ => Err(BAD_FIELD),
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::exchange::scan::tests::nearly_json;
     use proptest::prelude::*;
@@ -173,27 +244,56 @@ mod tests {
 
     object!(One { a: b"a", b: b"b" });
 
+    /// What `read` makes of the JSON `text`.
+    pub fn of<T>(text: &str, read: impl FnOnce(Raw) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut tape = Tape::default();
+        read(Some(Document::of(text, &mut tape)?.root()))
+    }
+
+    fn members_of(text: &str) -> Result<Vec<(String, Option<String>)>, Fault> {
+        of(text, |raw| {
+            let mut found = Vec::new();
+            members(raw.unwrap(), |key, value| {
+                found.push((key.to_owned(), value.map(|value| value.source().to_owned())));
+            })?;
+            Ok(found)
+        })
+    }
+
     #[test]
     fn fields_by_name() {
-        let one = One::read(" { \"b\" : null , \"x\":[{\"a\":5}], \"a\" :\t\"t\" } ").unwrap();
-        assert_eq!((one.a, one.b), (Some("\"t\""), None));
-        assert_eq!(One::read("{}").unwrap().a, None);
-        assert_eq!(One::read("{\"a\":1,\"a\":2}").unwrap().a, Some("2"));
+        let text = " { \"b\" : null , \"x\":[{\"a\":5}], \"a\" :\t\"t\" } ";
+        of(text, |raw| {
+            let one = One::read(raw.unwrap())?;
+            assert_eq!((one.a.map(Value::source), one.b.map(Value::source)), (Some("t"), None));
+            Ok(())
+        })
+        .unwrap();
+        let last = |raw: Raw| Ok(One::read(raw.unwrap())?.a.map(|value| value.source().to_owned()));
+        assert_eq!(of("{}", last), Ok(None));
+        assert_eq!(of("{\"a\":1,\"a\":2}", last), Ok(Some("2".to_owned())));
     }
 
     #[test]
     fn an_array_is_no_object() {
-        assert_eq!(One::read("[1]").err(), Some(BAD_FIELD));
-        assert_eq!(One::read("[1").err(), Some(NOT_JSON));
-        assert_eq!(elements("{}", |_| Ok(())), Err(BAD_FIELD));
-        assert_eq!(elements("", |_| Ok(())), Err(NOT_JSON));
+        assert_eq!(members_of("[1]"), Err(BAD_FIELD));
+        assert_eq!(members_of("[1"), Err(NOT_JSON));
+        assert_eq!(of("{}", |raw| each(raw, |_| Ok(()))), Err(BAD_FIELD));
+        assert_eq!(of("", |raw| each(raw, |_| Ok(()))), Err(NOT_JSON));
     }
 
     #[test]
     fn a_row_counts_what_it_does_not_keep() {
-        assert_eq!(row::<2>("[1, \"two\", [3], 4]"), Ok(([Some("1"), Some("\"two\"")], 4)));
-        assert_eq!(row::<2>("[null]"), Ok(([None, None], 1)));
-        assert_eq!(row::<2>("[]"), Ok(([None, None], 0)));
+        let first = |raw: Raw| {
+            let ([one, two], len) = row::<2>(raw.unwrap())?;
+            let source = |raw: Raw| raw.map(|value| value.source().to_owned());
+            Ok((source(one), source(two), len))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(of("[1, \"two\", [3], 4]", first), Ok((some("1"), some("two"), 4)));
+        assert_eq!(of("[[1,[2]],{\"a\":3}]", first), Ok((some("[1,[2]]"), some("{\"a\":3}"), 2)));
+        assert_eq!(of("[null]", first), Ok((None, None, 1)));
+        assert_eq!(of("[]", first), Ok((None, None, 0)));
     }
 
     proptest! {
@@ -203,22 +303,25 @@ mod tests {
         fn serde_json_reads_the_same_members(text in nearly_json()) {
             type Members<'a> = std::collections::HashMap<&'a str, &'a RawValue>;
             let text = format!("{{{text}}}");
-            let mut ours = std::collections::HashMap::new();
-            let read = members(&text, |key, value| {
-                ours.insert(key, value.unwrap_or("null"));
-            });
             if let Ok(theirs) = serde_json::from_str::<Members>(&text) {
-                prop_assert_eq!(read, Ok(()));
-                prop_assert_eq!(ours, theirs.iter().map(|(key, value)| (*key, value.get())).collect());
+                let ours: std::collections::HashMap<_, _> = members_of(&text).unwrap().into_iter().collect();
+                prop_assert_eq!(ours.len(), theirs.len());
+                for (key, value) in theirs {
+                    let value = value.get();
+                    let plain = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+                    let expected = (value != "null").then(|| plain.unwrap_or(value).to_owned());
+                    prop_assert_eq!(&ours[key], &expected);
+                }
             }
         }
 
         #[test]
         fn serde_json_unescapes_alike(text in "\\PC*", escaped in "(\\\\u[0-9a-f]{4}|\\\\[nrtbf/\"\\\\]|é){0,6}") {
+            let owned = |raw: Raw| Ok(super::text(raw)?.into_owned());
             let quoted = serde_json::to_string(&text).unwrap();
-            prop_assert_eq!(super::text(Some(&quoted)).unwrap(), text);
+            prop_assert_eq!(of(&quoted, owned).unwrap(), text);
             let quoted = format!("\"{escaped}\"");
-            prop_assert_eq!(super::text(Some(&quoted)).ok().map(Cow::into_owned), serde_json::from_str(&quoted).ok());
+            prop_assert_eq!(of(&quoted, owned).ok(), serde_json::from_str(&quoted).ok());
         }
     }
 }

@@ -6,10 +6,18 @@ pub enum Venue {
     Binance,
     Coinbase,
     Kraken,
+    Okx,
+    Bybit,
 }
 
 /// Every venue.
-pub const VENUES: [Venue; 3] = [Venue::Binance, Venue::Coinbase, Venue::Kraken];
+pub const VENUES: [Venue; 5] = [
+    Venue::Binance,
+    Venue::Coinbase,
+    Venue::Kraken,
+    Venue::Okx,
+    Venue::Bybit,
+];
 
 impl Venue {
     pub const fn name(self) -> &'static str {
@@ -17,6 +25,8 @@ impl Venue {
             Venue::Binance => "binance",
             Venue::Coinbase => "coinbase",
             Venue::Kraken => "kraken",
+            Venue::Okx => "okx",
+            Venue::Bybit => "bybit",
         }
     }
 
@@ -31,6 +41,8 @@ impl Venue {
             Venue::Binance => Market::BinanceSpot,
             Venue::Coinbase => Market::Coinbase,
             Venue::Kraken => Market::Kraken,
+            Venue::Okx => Market::Okx,
+            Venue::Bybit => Market::BybitSpot,
         }
     }
 }
@@ -47,16 +59,28 @@ pub enum Market {
     BinanceCoinM,
     Coinbase,
     Kraken,
+    /// All instruments of the public feed, which its names tell apart: swaps, futures and options
+    /// are sized in contracts that the venue's instrument list explains.
+    Okx,
+    BybitSpot,
+    /// Perpetuals and futures settled in a stablecoin, sized in the base asset.
+    BybitLinear,
+    /// Inverse futures, sized in contracts of 1 USD.
+    BybitInverse,
 }
 
 /// Every market.
-pub const MARKETS: [Market; 6] = [
+pub const MARKETS: [Market; 10] = [
     Market::BinanceSpot,
     Market::BinanceUs,
     Market::BinanceUsdM,
     Market::BinanceCoinM,
     Market::Coinbase,
     Market::Kraken,
+    Market::Okx,
+    Market::BybitSpot,
+    Market::BybitLinear,
+    Market::BybitInverse,
 ];
 
 impl Market {
@@ -68,16 +92,24 @@ impl Market {
             | Market::BinanceCoinM => Venue::Binance,
             Market::Coinbase => Venue::Coinbase,
             Market::Kraken => Venue::Kraken,
+            Market::Okx => Venue::Okx,
+            Market::BybitSpot | Market::BybitLinear | Market::BybitInverse => Venue::Bybit,
         }
     }
 
     /// Its name within the venue.
     pub const fn name(self) -> &'static str {
         match self {
-            Market::BinanceSpot | Market::Coinbase | Market::Kraken => "spot",
+            Market::BinanceSpot
+            | Market::Coinbase
+            | Market::Kraken
+            | Market::Okx
+            | Market::BybitSpot => "spot",
             Market::BinanceUs => "spot-us",
             Market::BinanceUsdM => "usdm",
             Market::BinanceCoinM => "coinm",
+            Market::BybitLinear => "linear",
+            Market::BybitInverse => "inverse",
         }
     }
 
@@ -114,6 +146,6 @@ mod tests {
             assert_eq!(venue.spot().name(), "spot");
         }
         assert_eq!(Market::from_name(Venue::Kraken, "usdm"), None);
-        assert_eq!(Venue::from_name("okx"), None);
+        assert_eq!(Venue::from_name("mtgox"), None);
     }
 }

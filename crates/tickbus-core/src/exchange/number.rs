@@ -1,8 +1,12 @@
 //! Prices, sizes and counts from the text they were sent as.
 
-use super::json::{BAD_FIELD, Fault, Raw, unquoted};
+use super::depth::{Exact, SCALE_MAX};
+use super::json::{BAD_FIELD, Fault, Raw};
+use super::scan::Kind;
 
 pub const BAD_NUMBER: Fault = "bad_number";
+/// A number that is one, but has more digits than [`Exact`] holds.
+pub const TOO_MANY_DIGITS: Fault = "too_many_digits";
 
 /// Longest number taken: no venue's comes near, and parsing stays cheap whatever is sent.
 const NUMBER_LEN_MAX: usize = 48;
@@ -13,17 +17,36 @@ pub fn integer(raw: Raw) -> Result<u64, Fault> {
 }
 
 /// Decimal digits and nothing else.
+#[inline]
 pub fn digits(text: &str) -> Result<u64, Fault> {
-    // `parse` alone would take "+1".
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(BAD_NUMBER);
+    if text.len() > EXACT_DIGITS as usize {
+        // `parse` alone would take "+1".
+        let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        return text.parse().ok().filter(|_| all_digits).ok_or(BAD_NUMBER);
     }
-    text.parse().map_err(|_| BAD_NUMBER)
+    let (mut number, mut wrong) = (0u64, text.is_empty());
+    for byte in text.bytes() {
+        let digit = byte.wrapping_sub(b'0');
+        wrong |= digit > 9;
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    if wrong { Err(BAD_NUMBER) } else { Ok(number) }
+}
+
+/// An integer that may be negative, quoted or not.
+pub fn signed(raw: Raw) -> Result<i64, Fault> {
+    let text = number_text(raw)?;
+    let magnitude = digits(text.strip_prefix('-').unwrap_or(text))?;
+    let signed = i64::try_from(magnitude).map_err(|_| BAD_NUMBER)?;
+    Ok(if text.starts_with('-') { -signed } else { signed })
 }
 
 fn number_text<'a>(raw: Raw<'a>) -> Result<&'a str, Fault> {
-    let raw = raw.ok_or(BAD_FIELD)?;
-    Ok(unquoted(raw).unwrap_or(raw))
+    let value = raw.ok_or(BAD_FIELD)?;
+    match value.kind() {
+        Kind::Text | Kind::Number => Ok(value.source()),
+        _ => Err(BAD_NUMBER),
+    }
 }
 
 /// A price or a size: its value, correctly rounded, and how many decimals it needs.
@@ -84,6 +107,54 @@ pub fn decimal(raw: Raw) -> Result<Decimal, Fault> {
     Ok(Decimal { value, decimals })
 }
 
+/// A number that is not negative, quoted or not, with every digit it was written with.
+#[inline]
+pub fn exact(raw: Raw) -> Result<Exact, Fault> {
+    let text = number_text(raw)?;
+    if text.len() > NUMBER_LEN_MAX {
+        return Err(BAD_NUMBER);
+    }
+    let (mut units, mut scale, mut digits, mut in_fraction) = (0u64, 0i32, 0, false);
+    let mut fits = true;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'0'..=b'9' => {
+                let next =
+                    units.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(byte - b'0')));
+                fits &= next.is_some();
+                units = next.unwrap_or(0);
+                digits += 1;
+                scale += i32::from(in_fraction);
+            }
+            b'.' if !in_fraction && digits > 0 => in_fraction = true,
+            b'e' | b'E' if digits > 0 => {
+                let exponent: i32 = text[at + 1..].parse().map_err(|_| BAD_NUMBER)?;
+                scale = scale.saturating_sub(exponent);
+                break;
+            }
+            _ => return Err(BAD_NUMBER),
+        }
+    }
+    if digits == 0 {
+        return Err(BAD_NUMBER);
+    }
+    if scale < 0 {
+        // Tens behind the digits, until they stop fitting; nothing has to be moved in a zero.
+        let moved = if units == 0 {
+            Some(0)
+        } else {
+            10u64.checked_pow(scale.unsigned_abs()).and_then(|tens| units.checked_mul(tens))
+        };
+        fits &= moved.is_some();
+        units = moved.unwrap_or(0);
+        scale = 0;
+    }
+    if !fits || scale > i32::from(SCALE_MAX) {
+        return Err(TOO_MANY_DIGITS);
+    }
+    Ok(Exact { units, scale: scale as u8 })
+}
+
 /// As many digits always fit a `u64`.
 const EXACT_DIGITS: u32 = 19;
 
@@ -95,11 +166,12 @@ const EXACT_POWERS: [f64; 20] = [
 
 #[cfg(test)]
 mod tests {
+    use super::super::json::tests::of;
     use super::*;
     use proptest::prelude::*;
 
     fn number(text: &str) -> Result<Decimal, Fault> {
-        decimal(Some(text))
+        of(text, decimal)
     }
 
     #[test]
@@ -144,11 +216,74 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_exact_number_is_every_digit_of_its_text() {
+        for (text, units, scale) in [
+            ("\"0.0100\"", 100, 4),
+            ("\"61837.63000000\"", 6_183_763_000_000, 8),
+            ("100", 100, 0),
+            ("\"0\"", 0, 0),
+            ("\"0.00000000\"", 0, 8),
+            ("1e-8", 1, 8),
+            ("1.50E2", 150, 0),
+            ("1.5e3", 1_500, 0),
+            ("0e999", 0, 0),
+            ("\"18446744073709551615\"", u64::MAX, 0),
+            ("\"0000000000000000000000000.5\"", 5, 1),
+        ] {
+            assert_eq!(of(text, exact), Ok(Exact { units, scale }), "{text}");
+        }
+        for text in [
+            "\"18446744073709551616\"",
+            "1e999",
+            "1e20",
+            "1e-33",
+            "\"123456789012.123456789012\"",
+            "0.000000000000000000000000000000001",
+        ] {
+            assert_eq!(of(text, exact), Err(TOO_MANY_DIGITS), "{text}");
+        }
+        for text in [
+            "\"NaN\"",
+            "-1",
+            "\"\"",
+            "\".5\"",
+            "\"1e\"",
+            "\"1 \"",
+            "1e99999999999",
+        ] {
+            assert_eq!(of(text, exact), Err(BAD_NUMBER), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn digits_are_what_the_standard_library_reads(text in "[0-9]{0,22}|[0-9+ -]{0,4}") {
+            let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+            prop_assert_eq!(digits(&text).ok(), text.parse().ok().filter(|_| plain));
+        }
+
+        /// Whatever decimal is written, its units and scale write it again.
+        #[test]
+        fn an_exact_number_writes_its_text_again(whole in "0|[1-9][0-9]{0,9}", fraction in "[0-9]{0,9}") {
+            let text = if fraction.is_empty() { whole.clone() } else { format!("{whole}.{fraction}") };
+            let Exact { units, scale } = of(&format!("\"{text}\""), exact).unwrap();
+            prop_assert_eq!(usize::from(scale), fraction.len());
+            let digits = format!("{units:0width$}", width = fraction.len() + 1);
+            let (head, tail) = digits.split_at(digits.len() - fraction.len());
+            prop_assert_eq!(head, whole);
+            prop_assert_eq!(tail, fraction);
+        }
+
+        #[test]
+        fn signs_are_kept(number: i32) {
+            prop_assert_eq!(of(&number.to_string(), signed), Ok(i64::from(number)));
+        }
+
         /// The short way and the standard library's give the same double.
         #[test]
         fn values_are_the_nearest_double(text in "[0-9]{1,22}(\\.[0-9]{0,24})?") {
-            let value = decimal(Some(&text)).unwrap().value;
+            let value = of(&format!("\"{text}\""), decimal).unwrap().value;
             prop_assert_eq!(value.to_bits(), text.parse::<f64>().unwrap().to_bits());
         }
 

@@ -88,7 +88,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn ns(parse: fn(Raw) -> Result<u64, Fault>, text: &str) -> Result<u64, Fault> {
-        parse(Some(text))
+        super::super::json::tests::of(text, parse)
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! A file per venue: text of one frame in, trades and tops of book out.
+//! A file per venue: text of one frame in, trades, tops of book and book messages out.
 //!
-//! Each is one function `decode(text, batch)`: it adds what the frame says to the batch, or names
+//! Each is one function `decode(frame, batch)`: it adds what the frame says to the batch, or names
 //! the reason why the frame says nothing the bus carries, or the fault that makes it unreadable.
 
 pub mod binance;
+pub mod bybit;
 pub mod coinbase;
 pub mod kraken;
+pub mod okx;
 
 use super::json::Fault;
 
@@ -14,7 +16,7 @@ use super::json::Fault;
 pub enum Verdict {
     /// Its records are in the batch.
     Decoded,
-    /// A healthy frame that carries no trade and no top of book.
+    /// A healthy frame that carries none of them.
     Ignored(&'static str),
 }
 
