@@ -1,0 +1,297 @@
+//! Messages that came before, by what the venue says identifies them: for redundant connections, and
+//! for what venues repeat after a reconnect. The first to arrive is the one that counts.
+//!
+//! ```text
+//! table: 8-byte slots {32 bits of hash, place in the ring}        one look, one cache line
+//! ring:  24-byte keys {id, stream, time}, oldest first            what expires next is at its end
+//! ```
+//!
+//! **Promises.** A key is the stream and the venue's id, compared whole: never the content, and never a
+//! hash alone, so that equal messages with ids of their own all pass, and nothing is taken for another.
+//! A key is known for the time it was asked to be, counted from its first arrival; should more come in
+//! that time than there is room for, the oldest are forgotten early, and counted. Memory is fixed from
+//! the start, 40 bytes a key: [`Dedup::memory_bytes`].
+//!
+//! Nothing is scanned and nothing is rehashed: a new key takes the place of expired ones, two at most
+//! at a time, so that no call takes long.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// Expired keys that a new one removes: more than one, so that they are gone after a pause.
+const EXPIRED_AT_ONCE: usize = 2;
+
+/// Free slots a key: half of the table is empty, so that a search is short.
+const SLOTS_A_KEY: usize = 2;
+
+const MILLISECOND_NS: u64 = 1_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(8))]
+struct Key {
+    id: [u64; 2],
+    stream: u32,
+    /// Milliseconds since the first key, when it first came.
+    time: u32,
+}
+
+/// Place and hash of a key; `EMPTY` is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    tag: u32,
+    place: u32,
+}
+
+const EMPTY: Slot = Slot { tag: 0, place: u32::MAX };
+
+/// What was seen so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DedupCounts {
+    pub checks: u64,
+    pub duplicates: u64,
+    /// Keys whose time was over.
+    pub expired: u64,
+    /// Keys forgotten before their time, for want of room.
+    pub early: u64,
+}
+
+/// Keys of the last while.
+#[derive(Debug)]
+pub struct Dedup {
+    slots: Box<[Slot]>,
+    /// Bits of a hash that are not its slot.
+    shift: u32,
+    ring: Box<[Key]>,
+    /// Place of the oldest key, and how many there are.
+    oldest: usize,
+    len: usize,
+    ttl_ms: u32,
+    begin_ns: Option<u64>,
+    seeds: [u64; 2],
+    counts: DedupCounts,
+}
+
+impl Dedup {
+    /// Room for `capacity` keys, rounded up to a power of two (at least 16, at most 2^30), each known
+    /// for `ttl_ns` (at most 24 days).
+    pub fn new(capacity: usize, ttl_ns: u64) -> Dedup {
+        let capacity = capacity.clamp(16, 1 << 30).next_power_of_two();
+        let slots = capacity * SLOTS_A_KEY;
+        let state = RandomState::new();
+        Dedup {
+            slots: vec![EMPTY; slots].into(),
+            shift: 32 - slots.trailing_zeros(),
+            ring: vec![Key { id: [0; 2], stream: 0, time: 0 }; capacity].into(),
+            oldest: 0,
+            len: 0,
+            ttl_ms: (ttl_ns.div_ceil(MILLISECOND_NS)).min(u64::from(u32::MAX / 2)) as u32,
+            begin_ns: None,
+            // A venue must not be able to choose ids that all meet in one slot.
+            seeds: [state.hash_one(1), state.hash_one(2)],
+            counts: DedupCounts::default(),
+        }
+    }
+
+    /// Whether this message is the first of its kind: `id` within `stream`, within the time.
+    #[inline]
+    pub fn is_first(&mut self, stream: u32, id: u128, now_ns: u64) -> bool {
+        let begin = *self.begin_ns.get_or_insert(now_ns);
+        // Wraps after 49 days, which no comparison spans.
+        let time = (now_ns.saturating_sub(begin) / MILLISECOND_NS) as u32;
+        let id = [id as u64, (id >> 64) as u64];
+        let tag = self.tag(stream, id);
+        self.counts.checks += 1;
+        if self.finds(tag, stream, id, time) {
+            self.counts.duplicates += 1;
+            return false;
+        }
+        self.make_room(time);
+        let place = (self.oldest + self.len) & (self.ring.len() - 1);
+        self.ring[place] = Key { id, stream, time };
+        self.len += 1;
+        self.insert(Slot { tag, place: place as u32 });
+        true
+    }
+
+    pub fn counts(&self) -> DedupCounts {
+        self.counts
+    }
+
+    /// Keys held now, the expired ones that are not yet removed included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Most keys that are held at a time.
+    pub fn capacity(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// All the memory there is, whatever comes.
+    pub fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.slots) + size_of_val(&*self.ring)
+    }
+
+    /// A hash whose upper bits are the slot: multiply, and fold both halves.
+    #[inline]
+    fn tag(&self, stream: u32, id: [u64; 2]) -> u32 {
+        let [one, two] = self.seeds;
+        let first = fold(id[0] ^ one, two ^ u64::from(stream));
+        let hash = fold(first ^ id[1], 0x9e37_79b9_7f4a_7c15 ^ one);
+        (hash >> 32) as u32
+    }
+
+    #[inline]
+    fn home(&self, tag: u32) -> usize {
+        (tag >> self.shift) as usize
+    }
+
+    /// Whether the key is here and in its time; expired ones stay until room is made.
+    #[inline]
+    fn finds(&self, tag: u32, stream: u32, id: [u64; 2], time: u32) -> bool {
+        let mask = self.slots.len() - 1;
+        let mut at = self.home(tag) & mask;
+        loop {
+            let slot = self.slots[at];
+            if slot == EMPTY {
+                return false;
+            }
+            if slot.tag == tag {
+                let place = slot.place as usize;
+                let key = &self.ring[place];
+                if key.id == id && key.stream == stream && !self.is_expired(place, time) {
+                    return true;
+                }
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    fn is_expired(&self, place: usize, time: u32) -> bool {
+        time.wrapping_sub(self.ring[place].time) as i32 > self.ttl_ms as i32
+    }
+
+    #[inline]
+    fn make_room(&mut self, time: u32) {
+        for _ in 0..EXPIRED_AT_ONCE {
+            if self.len == 0 || !self.is_expired(self.oldest, time) {
+                break;
+            }
+            self.counts.expired += 1;
+            self.remove_oldest();
+        }
+        if self.len == self.ring.len() {
+            self.counts.early += 1;
+            self.remove_oldest();
+        }
+    }
+
+    #[inline]
+    fn insert(&mut self, slot: Slot) {
+        let mask = self.slots.len() - 1;
+        let mut at = self.home(slot.tag) & mask;
+        while self.slots[at] != EMPTY {
+            at = (at + 1) & mask;
+        }
+        self.slots[at] = slot;
+    }
+
+    fn remove_oldest(&mut self) {
+        let Key { id, stream, .. } = self.ring[self.oldest];
+        let mask = self.slots.len() - 1;
+        let mut hole = self.home(self.tag(stream, id)) & mask;
+        while self.slots[hole].place != self.oldest as u32 {
+            hole = (hole + 1) & mask;
+        }
+        // Close the hole: move up what would not be found behind it.
+        let mut at = hole;
+        loop {
+            at = (at + 1) & mask;
+            let slot = self.slots[at];
+            if slot == EMPTY {
+                break;
+            }
+            let from_home = at.wrapping_sub(self.home(slot.tag)) & mask;
+            if from_home >= at.wrapping_sub(hole) & mask {
+                self.slots[hole] = slot;
+                hole = at;
+            }
+        }
+        self.slots[hole] = EMPTY;
+        self.oldest = (self.oldest + 1) & (self.ring.len() - 1);
+        self.len -= 1;
+    }
+}
+
+#[inline]
+fn fold(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other);
+    (product as u64) ^ (product >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn the_first_arrival_counts_and_later_ones_do_not() {
+        let mut dedup = Dedup::new(1_000, SECOND);
+        assert!(dedup.is_first(1, 7, 0));
+        assert!(!dedup.is_first(1, 7, 1));
+        assert!(dedup.is_first(2, 7, 1), "another stream's");
+        assert!(dedup.is_first(1, 7 << 64, 1), "all bits of an id count");
+        assert_eq!(dedup.counts().duplicates, 1);
+    }
+
+    #[test]
+    fn memory_is_fixed_and_stated() {
+        let mut dedup = Dedup::new(1 << 10, u64::MAX);
+        let before = dedup.memory_bytes();
+        for id in 0..5_000 {
+            assert!(dedup.is_first(0, id, 0));
+        }
+        assert_eq!(dedup.memory_bytes(), before);
+        assert_eq!(before, 40 * 1024);
+        assert_eq!(dedup.len(), 1024);
+        assert_eq!(dedup.counts().early, 5_000 - 1024);
+        assert!(!dedup.is_first(0, 4_999, 0), "the youngest are known");
+        assert!(dedup.is_first(0, 0, 0), "the oldest had to go");
+    }
+
+    #[test]
+    fn a_key_is_known_for_its_time() {
+        let mut dedup = Dedup::new(16, 10 * SECOND);
+        assert!(dedup.is_first(0, 1, 5 * SECOND));
+        assert!(!dedup.is_first(0, 1, 15 * SECOND));
+        assert!(dedup.is_first(0, 1, 15 * SECOND + 2 * MILLISECOND_NS));
+        assert_eq!(dedup.counts().expired, 1);
+    }
+
+    proptest! {
+        /// As a map from key to first arrival, whatever the order of ids and times.
+        #[test]
+        fn it_is_a_map_with_a_time(
+            steps in prop::collection::vec((0u32..3, 0u128..40, 0u64..300), 1..600),
+        ) {
+            let mut dedup = Dedup::new(256, 1_000 * MILLISECOND_NS);
+            let mut model: HashMap<(u32, u128), u64> = HashMap::new();
+            let mut now = 0;
+            for (stream, id, pause) in steps {
+                now += pause;
+                let known = model.get(&(stream, id)).is_some_and(|first| now - first <= 1_000);
+                if !known {
+                    model.insert((stream, id), now);
+                }
+                prop_assert_eq!(dedup.is_first(stream, id, now * MILLISECOND_NS), !known);
+            }
+            prop_assert_eq!(dedup.counts().early, 0);
+        }
+    }
+}
