@@ -230,6 +230,22 @@ impl Decoder {
     }
 }
 
+impl Decoder {
+    /// What the last frame came to, for parts that go on from there.
+    pub fn last<R>(&self, py: Python<'_>, read: impl FnOnce(&CoreDecoder, Outcome) -> R) -> R {
+        self.state.with(py, |state| read(&state.decoder, state.outcome))
+    }
+
+    /// Read a frame for its order book messages; its events are counted only.
+    pub fn take(&self, py: Python<'_>, frame: &[u8]) {
+        self.state.with(py, |state| state.outcome = state.decoder.decode(frame, &mut |_| ()));
+    }
+
+    pub fn of_market(&self) -> Market {
+        self.market
+    }
+}
+
 impl State {
     /// The frame's events, ready to publish.
     fn decode(

@@ -62,6 +62,11 @@ impl Books {
         of_it.max_by_key(|stream| stream.limit().unwrap_or(u32::MAX))
     }
 
+    /// What changed by the last call.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
     /// Take the frame that `decoder` read last; what changed, until the next call.
     pub fn update(&mut self, decoder: &Decoder, outcome: Outcome, now_ns: u64) -> &[Change] {
         self.changes.clear();

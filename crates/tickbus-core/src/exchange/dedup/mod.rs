@@ -15,7 +15,12 @@
 //! Nothing is scanned and nothing is rehashed: a new key takes the place of expired ones, two at most
 //! at a time, so that no call takes long.
 
+mod frames;
+
+pub use frames::Streams;
+
 use std::hash::{BuildHasher, RandomState};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Expired keys that a new one removes: more than one, so that they are gone after a pause.
 const EXPIRED_AT_ONCE: usize = 2;
@@ -223,6 +228,19 @@ impl Dedup {
         self.slots[hole] = EMPTY;
         self.oldest = (self.oldest + 1) & (self.ring.len() - 1);
         self.len -= 1;
+    }
+}
+
+/// A text as an id: itself with its length up to 15 bytes, a 128-bit hash beyond.
+pub fn text_id(text: &[u8]) -> u128 {
+    let mut bytes = [0; 16];
+    match bytes.get_mut(..text.len()) {
+        Some(room) if text.len() < 16 => {
+            room.copy_from_slice(text);
+            bytes[15] = text.len() as u8;
+            u128::from_le_bytes(bytes)
+        }
+        _ => xxh3_128(text),
     }
 }
 
