@@ -2,8 +2,8 @@
 //! for what venues repeat after a reconnect. The first to arrive is the one that counts.
 //!
 //! ```text
-//! table: 8-byte slots {32 bits of hash, place in the ring}        one look, one cache line
-//! ring:  24-byte keys {id, stream, time}, oldest first            what expires next is at its end
+//! buckets: 64 bytes, 7 slots {32 bits of hash, sequence number}   a check reads one, seldom two
+//! ring:    24-byte keys {id, stream, time} by sequence number     what expires next is at its end
 //! ```
 //!
 //! **Promises.** A key is the stream and the venue's id, compared whole: never the content, and never a
@@ -12,8 +12,8 @@
 //! that time than there is room for, the oldest are forgotten early, and counted. Memory is fixed from
 //! the start, 40 bytes a key: [`Dedup::memory_bytes`].
 //!
-//! Nothing is scanned and nothing is rehashed: a new key takes the place of expired ones, two at most
-//! at a time, so that no call takes long.
+//! Nothing is scanned and nothing is rehashed. What has expired is not removed: its number is too old,
+//! and its slot free for the next. Four consecutive ids of a stream share a bucket, since venues count.
 
 mod frames;
 
@@ -22,11 +22,15 @@ pub use frames::Streams;
 use std::hash::{BuildHasher, RandomState};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Expired keys that a new one removes: more than one, so that they are gone after a pause.
+/// Expired keys that a new one forgets: more than one, so that they are gone after a pause.
 const EXPIRED_AT_ONCE: usize = 2;
 
-/// Free slots a key: half of the table is empty, so that a search is short.
-const SLOTS_A_KEY: usize = 2;
+/// Slots of a bucket, and the keys it is made for.
+const SLOTS: usize = 7;
+const KEYS_A_BUCKET: usize = 4;
+
+/// Bits of an id that do not move it to another bucket.
+const GROUP_BITS: u32 = 2;
 
 const MILLISECOND_NS: u64 = 1_000_000;
 
@@ -39,14 +43,20 @@ struct Key {
     time: u32,
 }
 
-/// Place and hash of a key; `EMPTY` is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Hash and number of a key; free if that number is too old.
+#[derive(Debug, Clone, Copy)]
 struct Slot {
     tag: u32,
-    place: u32,
+    number: u32,
 }
 
-const EMPTY: Slot = Slot { tag: 0, place: u32::MAX };
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Bucket {
+    /// Number of the last key that found no slot here and went on to the next bucket.
+    overflowed: u32,
+    slots: [Slot; SLOTS],
+}
 
 /// What was seen so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,13 +72,11 @@ pub struct DedupCounts {
 /// Keys of the last while.
 #[derive(Debug)]
 pub struct Dedup {
-    slots: Box<[Slot]>,
-    /// Bits of a hash that are not its slot.
-    shift: u32,
+    buckets: Box<[Bucket]>,
     ring: Box<[Key]>,
-    /// Place of the oldest key, and how many there are.
-    oldest: usize,
-    len: usize,
+    /// Number of the next key, and how many before it are held.
+    next: u32,
+    len: u32,
     ttl_ms: u32,
     begin_ns: Option<u64>,
     seeds: [u64; 2],
@@ -80,17 +88,16 @@ impl Dedup {
     /// for `ttl_ns` (at most 24 days).
     pub fn new(capacity: usize, ttl_ns: u64) -> Dedup {
         let capacity = capacity.clamp(16, 1 << 30).next_power_of_two();
-        let slots = capacity * SLOTS_A_KEY;
+        let free = Bucket { overflowed: 0, slots: [Slot { tag: 0, number: 0 }; SLOTS] };
         let state = RandomState::new();
         Dedup {
-            slots: vec![EMPTY; slots].into(),
-            shift: 32 - slots.trailing_zeros(),
+            buckets: vec![free; capacity / KEYS_A_BUCKET].into(),
             ring: vec![Key { id: [0; 2], stream: 0, time: 0 }; capacity].into(),
-            oldest: 0,
+            next: 1,
             len: 0,
             ttl_ms: (ttl_ns.div_ceil(MILLISECOND_NS)).min(u64::from(u32::MAX / 2)) as u32,
             begin_ns: None,
-            // A venue must not be able to choose ids that all meet in one slot.
+            // A venue must not be able to choose ids that all meet in one bucket.
             seeds: [state.hash_one(1), state.hash_one(2)],
             counts: DedupCounts::default(),
         }
@@ -103,17 +110,28 @@ impl Dedup {
         // Wraps after 49 days, which no comparison spans.
         let time = (now_ns.saturating_sub(begin) / MILLISECOND_NS) as u32;
         let id = [id as u64, (id >> 64) as u64];
-        let tag = self.tag(stream, id);
+        let (home, tag) = self.place(stream, id);
         self.counts.checks += 1;
-        if self.finds(tag, stream, id, time) {
-            self.counts.duplicates += 1;
-            return false;
+        let mut at = home;
+        loop {
+            let bucket = &self.buckets[at];
+            for slot in &bucket.slots {
+                if slot.tag == tag && self.is_held(slot.number) {
+                    let key = &self.ring[slot.number as usize & (self.ring.len() - 1)];
+                    let is_same = key.id == id && key.stream == stream;
+                    if is_same && !self.is_expired(key, time) {
+                        self.counts.duplicates += 1;
+                        return false;
+                    }
+                }
+            }
+            if !self.is_held(bucket.overflowed) {
+                break;
+            }
+            at = (at + 1) & (self.buckets.len() - 1);
         }
         self.make_room(time);
-        let place = (self.oldest + self.len) & (self.ring.len() - 1);
-        self.ring[place] = Key { id, stream, time };
-        self.len += 1;
-        self.insert(Slot { tag, place: place as u32 });
+        self.insert(home, tag, Key { id, stream, time });
         true
     }
 
@@ -121,9 +139,9 @@ impl Dedup {
         self.counts
     }
 
-    /// Keys held now, the expired ones that are not yet removed included.
+    /// Keys held now, the expired ones that are not yet forgotten included.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     pub fn is_empty(&self) -> bool {
@@ -137,97 +155,67 @@ impl Dedup {
 
     /// All the memory there is, whatever comes.
     pub fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.slots) + size_of_val(&*self.ring)
+        size_of_val(&*self.buckets) + size_of_val(&*self.ring)
     }
 
-    /// A hash whose upper bits are the slot: multiply, and fold both halves.
+    /// Bucket and tag of a key: multiply, and fold both halves.
     #[inline]
-    fn tag(&self, stream: u32, id: [u64; 2]) -> u32 {
+    fn place(&self, stream: u32, id: [u64; 2]) -> (usize, u32) {
         let [one, two] = self.seeds;
-        let first = fold(id[0] ^ one, two ^ u64::from(stream));
+        let first = fold((id[0] >> GROUP_BITS) ^ one, two ^ u64::from(stream));
         let hash = fold(first ^ id[1], 0x9e37_79b9_7f4a_7c15 ^ one);
-        (hash >> 32) as u32
+        let in_group = (id[0] & ((1 << GROUP_BITS) - 1)) as u32;
+        let bucket = (hash >> 32) as usize & (self.buckets.len() - 1);
+        (bucket, (hash as u32).wrapping_add(in_group))
+    }
+
+    /// Whether the key of that number is not forgotten.
+    #[inline]
+    fn is_held(&self, number: u32) -> bool {
+        self.next.wrapping_sub(number).wrapping_sub(1) < self.len
     }
 
     #[inline]
-    fn home(&self, tag: u32) -> usize {
-        (tag >> self.shift) as usize
+    fn is_expired(&self, key: &Key, time: u32) -> bool {
+        time.wrapping_sub(key.time) as i32 > self.ttl_ms as i32
     }
 
-    /// Whether the key is here and in its time; expired ones stay until room is made.
-    #[inline]
-    fn finds(&self, tag: u32, stream: u32, id: [u64; 2], time: u32) -> bool {
-        let mask = self.slots.len() - 1;
-        let mut at = self.home(tag) & mask;
-        loop {
-            let slot = self.slots[at];
-            if slot == EMPTY {
-                return false;
-            }
-            if slot.tag == tag {
-                let place = slot.place as usize;
-                let key = &self.ring[place];
-                if key.id == id && key.stream == stream && !self.is_expired(place, time) {
-                    return true;
-                }
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    fn is_expired(&self, place: usize, time: u32) -> bool {
-        time.wrapping_sub(self.ring[place].time) as i32 > self.ttl_ms as i32
-    }
-
+    /// Forget keys whose time is over, and the oldest if there is no room.
     #[inline]
     fn make_room(&mut self, time: u32) {
+        let mask = self.ring.len() - 1;
         for _ in 0..EXPIRED_AT_ONCE {
-            if self.len == 0 || !self.is_expired(self.oldest, time) {
+            let oldest = &self.ring[self.next.wrapping_sub(self.len) as usize & mask];
+            if self.len == 0 || !self.is_expired(oldest, time) {
                 break;
             }
             self.counts.expired += 1;
-            self.remove_oldest();
+            self.len -= 1;
         }
-        if self.len == self.ring.len() {
+        if self.len as usize == self.ring.len() {
             self.counts.early += 1;
-            self.remove_oldest();
+            self.len -= 1;
         }
     }
 
+    /// There are more slots than keys are held, so that one is found.
     #[inline]
-    fn insert(&mut self, slot: Slot) {
-        let mask = self.slots.len() - 1;
-        let mut at = self.home(slot.tag) & mask;
-        while self.slots[at] != EMPTY {
-            at = (at + 1) & mask;
-        }
-        self.slots[at] = slot;
-    }
-
-    fn remove_oldest(&mut self) {
-        let Key { id, stream, .. } = self.ring[self.oldest];
-        let mask = self.slots.len() - 1;
-        let mut hole = self.home(self.tag(stream, id)) & mask;
-        while self.slots[hole].place != self.oldest as u32 {
-            hole = (hole + 1) & mask;
-        }
-        // Close the hole: move up what would not be found behind it.
-        let mut at = hole;
+    fn insert(&mut self, home: usize, tag: u32, key: Key) {
+        let number = self.next;
+        let mut at = home;
         loop {
-            at = (at + 1) & mask;
-            let slot = self.slots[at];
-            if slot == EMPTY {
+            let free = self.buckets[at].slots.iter().position(|slot| !self.is_held(slot.number));
+            if let Some(free) = free {
+                self.buckets[at].slots[free] = Slot { tag, number };
                 break;
             }
-            let from_home = at.wrapping_sub(self.home(slot.tag)) & mask;
-            if from_home >= at.wrapping_sub(hole) & mask {
-                self.slots[hole] = slot;
-                hole = at;
-            }
+            self.buckets[at].overflowed = number;
+            at = (at + 1) & (self.buckets.len() - 1);
         }
-        self.slots[hole] = EMPTY;
-        self.oldest = (self.oldest + 1) & (self.ring.len() - 1);
-        self.len -= 1;
+        let mask = self.ring.len() - 1;
+        self.ring[number as usize & mask] = key;
+        self.next = number.wrapping_add(1);
+        self.len += 1;
     }
 }
 
