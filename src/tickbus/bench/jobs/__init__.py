@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tickbus.bench.jobs import (
     batch,
+    books,
     core,
     dispatch,
     drain,
@@ -44,6 +45,7 @@ JOBS: tuple[Job, ...] = (
     Job("growth", "cost of a publish with 1 to 1,000 subscriptions", growth.cases),
     Job("threads", "one thread to another, one event at a time", threads.cases),
     Job("processes", "one process to another, one event at a time", processes.cases),
+    Job("books", "order books from frames, duplicates, and one book of five venues", books.cases),
     Job("store", "range queries over a journal, and replaying it", store.cases),
     Job("priority", "critical events behind a full backlog of high and normal", priority.cases),
     Job("journal", "events kept on the device, one by one and 1,024 at a time", journal.cases),

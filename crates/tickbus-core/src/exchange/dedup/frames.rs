@@ -6,9 +6,9 @@
 //! | top of book | the venue's number, else its time |
 //! | book message with ids | first or previous id, and last id |
 //! | book message without ids | time and checksum |
+//! | book message that changes nothing | time: it repeats the id of the one before |
 //!
-//! What has none of these passes always: counted as `unidentified`, never compared by content. So do
-//! idle messages of a book, which say that nothing changed.
+//! What has none of these passes always: counted as `unidentified`, never compared by content.
 
 use super::Dedup;
 use crate::exchange::batch::Record;
@@ -26,6 +26,7 @@ enum Channel {
     Changes(Option<u32>),
     Snapshots(Option<u32>),
     TimedBook(Option<u32>),
+    Idle(Option<u32>),
 }
 
 /// Streams by name: several decoders of one venue number their instruments apart.
@@ -106,6 +107,10 @@ fn of_book(depth: &Depth) -> Option<(Channel, u128)> {
     };
     let is_idle = depth.kind == DepthKind::Update && depth.bids.is_empty() && depth.asks.is_empty();
     match (depth.last_id, depth.venue_time_ns, depth.checksum) {
+        (last, Some(time), checksum) if is_idle => {
+            let state = last.unwrap_or(0) ^ checksum.unwrap_or(0) as u64;
+            Some((Channel::Idle(depth.limit), u128::from(time) << 64 | u128::from(state)))
+        }
         _ if is_idle => None,
         (Some(last), ..) => Some((channel, u128::from(before) << 64 | u128::from(last))),
         (None, Some(time), Some(checksum)) => {
