@@ -423,10 +423,10 @@ class Books:
         self,
         *,
         levels: int = 10,
-        imbalance: tuple[float, float] | None = (0.8, 0.6),
-        spread: tuple[float, float] | None = (3.0, 1.5),
+        imbalance: tuple[float, float] | None = ...,
+        spread: tuple[float, float] | None = ...,
         spread_half_life_s: float = 60.0,
-        volume: tuple[float, float] | None = (5.0, 2.0),
+        volume: tuple[float, float] | None = ...,
         volume_window_s: float = 1.0,
         volume_half_life: float = 60.0,
     ) -> None: ...

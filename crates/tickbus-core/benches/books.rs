@@ -12,10 +12,13 @@ use tickbus_core::exchange::{Decoder, Depth, DepthKind, DepthLevel, Exact, Marke
 const SLICE: usize = 100;
 const MID: u64 = 6_500_000;
 
+/// A name, and nanoseconds a piece of work by slices.
+type Bench = (&'static str, fn() -> Vec<f64>);
+
 fn main() {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let filter = filter.unwrap_or_default();
-    let benches: [(&str, fn() -> Vec<f64>); 9] = [
+    let benches: [Bench; 9] = [
         ("book.level", level),
         ("book.message_of_4", || message(0)),
         ("book.message_of_4_shared", || message(20)),
@@ -80,7 +83,11 @@ fn changes(count: usize, mid: u64, random: &mut Random) -> Vec<(BookSide, DepthL
         .map(|_| {
             let near = random.next().trailing_zeros().min(7);
             let away = 1 + random.next() % (8 << near.min(7));
-            let size = if random.next() % 3 == 0 { 0 } else { 1 + random.next() % 1_000_000_000 };
+            let size = if random.next().is_multiple_of(3) {
+                0
+            } else {
+                1 + random.next() % 1_000_000_000
+            };
             match random.next() % 2 {
                 0 => (BookSide::Bid, at(mid - away, size)),
                 _ => (BookSide::Ask, at(mid + away, size)),

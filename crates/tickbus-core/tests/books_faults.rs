@@ -49,7 +49,8 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 fn step() -> impl Strategy<Value = Move> {
     let change = (any::<bool>(), 0u64..12, 0u64..6);
-    (-2i64..=2, prop::collection::vec(change, 1..5)).prop_map(|(mid, changes)| Move { mid, changes })
+    (-2i64..=2, prop::collection::vec(change, 1..5))
+        .prop_map(|(mid, changes)| Move { mid, changes })
 }
 
 /// A client of the venue, which gets snapshots as it is told to.
@@ -109,7 +110,13 @@ impl Client {
 }
 
 fn seen(stream: &Stream) -> View {
-    let levels = |side| stream.book().levels(side).map(|(ticks, cell)| (ticks, cell.size_units)).collect();
+    let levels = |side| {
+        stream
+            .book()
+            .levels(side)
+            .map(|(ticks, cell)| (ticks, cell.size_units))
+            .collect()
+    };
     View { bids: levels(BookSide::Bid), asks: levels(BookSide::Ask) }
 }
 
@@ -222,7 +229,10 @@ fn heal(client: &mut Client, server: &mut Server) -> Result<(), TestCaseError> {
 }
 
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(40)
+    std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(40)
 }
 
 #[test]

@@ -39,7 +39,9 @@ pub struct Crossing {
 impl Crossing {
     fn __repr__(&self) -> String {
         let Crossing { kind, bid_venue, ask_venue, net, size } = self;
-        format!("Crossing({kind}, sell to {bid_venue}, buy from {ask_venue}, net {net}, size {size})")
+        format!(
+            "Crossing({kind}, sell to {bid_venue}, buy from {ask_venue}, net {net}, size {size})"
+        )
     }
 }
 
@@ -65,7 +67,13 @@ impl AggregatedBook {
     /// Raises:
     ///     ValueError: The name is taken, or the fee is no share.
     #[pyo3(signature = (venue, book, *, taker_fee=0.0))]
-    fn add(&self, py: Python<'_>, venue: &str, book: &Bound<'_, Book>, taker_fee: f64) -> PyResult<()> {
+    fn add(
+        &self,
+        py: Python<'_>,
+        venue: &str,
+        book: &Bound<'_, Book>,
+        taker_fee: f64,
+    ) -> PyResult<()> {
         if !(-0.1..=0.1).contains(&taker_fee) {
             return Err(PyValueError::new_err(format!("taker_fee {taker_fee} is not -0.1 to 0.1")));
         }
@@ -126,7 +134,11 @@ impl AggregatedBook {
             let sizes = aggregate.sizes(side).chunks_exact(count.max(1));
             let mut words = Vec::with_capacity(aggregate.levels(side).len() * (count + 3));
             for (level, by_venue) in aggregate.levels(side).iter().zip(sizes) {
-                words.extend([level.price.to_bits(), level.size.to_bits(), level.venues.into()]);
+                words.extend([
+                    level.price.to_bits(),
+                    level.size.to_bits(),
+                    level.venues.into(),
+                ]);
                 words.extend(by_venue.iter().map(|size| size.to_bits()));
             }
             (words, count)

@@ -72,9 +72,7 @@ impl Book {
 
     /// Levels on both sides.
     fn __len__(&self, py: Python<'_>) -> usize {
-        self.read(py, |stream| {
-            stream.book().len(BookSide::Bid) + stream.book().len(BookSide::Ask)
-        })
+        self.read(py, |stream| stream.book().len(BookSide::Bid) + stream.book().len(BookSide::Ask))
     }
 
     /// (bid, bid size, ask, ask size), or ``None`` where a side is empty; sizes as the venue counts
@@ -179,7 +177,9 @@ impl Book {
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {
-        self.read(py, |stream| format!("Book({:?}, {})", stream.symbol(), stream.integrity().name()))
+        self.read(py, |stream| {
+            format!("Book({:?}, {})", stream.symbol(), stream.integrity().name())
+        })
     }
 }
 

@@ -73,7 +73,8 @@ impl Books {
             None => None,
             Some(seconds) => Some(nanoseconds("stale_after_s", seconds)?),
         };
-        let settings = Settings { stale_after_ns, recovery_ns: nanoseconds("recovery_s", recovery_s)? };
+        let settings =
+            Settings { stale_after_ns, recovery_ns: nanoseconds("recovery_s", recovery_s)? };
         let books = CoreBooks::new(decoder.get().of_market(), settings);
         Ok(Books { state: GilCell::new(books), decoder: decoder.unbind() })
     }
@@ -191,7 +192,9 @@ impl Books {
     /// Every book, in the order they were first told; their numbers are their places.
     fn all(slf: &Bound<'_, Books>) -> Vec<Book> {
         let count = slf.get().state.with(slf.py(), |books| books.streams().len());
-        (0..count).map(|number| Book::new(slf.clone().unbind(), number as u32)).collect()
+        (0..count)
+            .map(|number| Book::new(slf.clone().unbind(), number as u32))
+            .collect()
     }
 
     fn __len__(&self, py: Python<'_>) -> usize {
@@ -210,7 +213,11 @@ impl Books {
     }
 
     /// Run something that leaves so many changes behind, and tell them.
-    fn changes(&self, py: Python<'_>, run: impl FnOnce(&mut CoreBooks) -> usize) -> Vec<BookChange> {
+    fn changes(
+        &self,
+        py: Python<'_>,
+        run: impl FnOnce(&mut CoreBooks) -> usize,
+    ) -> Vec<BookChange> {
         self.state.with(py, |books| {
             if run(books) == 0 {
                 return Vec::new();
@@ -256,7 +263,9 @@ pub fn nanoseconds(name: &str, seconds: f64) -> PyResult<u64> {
 }
 
 fn threshold(name: &str, given: Option<(f64, f64)>) -> PyResult<Option<Threshold>> {
-    let Some((on, off)) = given else { return Ok(None) };
+    let Some((on, off)) = given else {
+        return Ok(None);
+    };
     if !(on.is_finite() && off >= 0.0 && on >= off) {
         let message = format!("{name} is on at {on} and off at {off}; on >= off >= 0 is needed");
         return Err(PyValueError::new_err(message));
@@ -267,6 +276,7 @@ fn threshold(name: &str, given: Option<(f64, f64)>) -> PyResult<Option<Threshold
 /// A book that must not be read.
 #[cold]
 pub fn untrusted(py: Python<'_>, symbol: &str, integrity: &str) -> PyErr {
-    let message = format!("the book of {symbol} is {integrity}; pass untrusted=True to read it anyway");
+    let message =
+        format!("the book of {symbol} is {integrity}; pass untrusted=True to read it anyway");
     error::raise(py, "UntrustedBookError", message)
 }

@@ -24,7 +24,7 @@ pub struct Dedup {
 #[pymethods]
 impl Dedup {
     #[new]
-    #[pyo3(signature = (capacity=1 << 20, *, ttl_s=120.0))]
+    #[pyo3(signature = (capacity=1_048_576, *, ttl_s=120.0))]
     fn py_new(capacity: usize, ttl_s: f64) -> PyResult<Dedup> {
         if !(16..=1 << 30).contains(&capacity) {
             return Err(PyValueError::new_err(format!("capacity {capacity} is not 16 to 2**30")));
@@ -69,7 +69,8 @@ impl Dedup {
     fn frame(&self, py: Python<'_>, decoder: &Bound<'_, Decoder>, now_ns: u64) -> bool {
         let now = now_or(now_ns);
         decoder.get().last(py, |core, outcome| {
-            self.state.with(py, |(dedup, streams)| streams.is_first(dedup, core, outcome, now))
+            self.state
+                .with(py, |(dedup, streams)| streams.is_first(dedup, core, outcome, now))
         })
     }
 

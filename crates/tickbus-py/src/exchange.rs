@@ -238,7 +238,8 @@ impl Decoder {
 
     /// Read a frame for its order book messages; its events are counted only.
     pub fn take(&self, py: Python<'_>, frame: &[u8]) {
-        self.state.with(py, |state| state.outcome = state.decoder.decode(frame, &mut |_| ()));
+        self.state
+            .with(py, |state| state.outcome = state.decoder.decode(frame, &mut |_| ()));
     }
 
     pub fn of_market(&self) -> Market {

@@ -27,6 +27,7 @@ from tickbus._native import (
 )
 from tickbus.exchanges.capture import Capture, Decoders, Frame, merge, open_capture
 from tickbus.exchanges.decoders import PythonDecoder, VenueDecoder, decoder_for, venues
+from tickbus.exchanges.tables import depth_table
 
 __all__ = [
     "VENUES",
@@ -43,6 +44,7 @@ __all__ = [
     "PythonDecoder",
     "VenueDecoder",
     "decoder_for",
+    "depth_table",
     "merge",
     "open_capture",
     "venues",

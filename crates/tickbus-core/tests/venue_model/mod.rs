@@ -54,10 +54,6 @@ impl Server {
         server
     }
 
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
     pub fn view(&self) -> View {
         if self.market != Market::Kraken {
             return self.full.clone();
@@ -86,7 +82,11 @@ impl Server {
                 true => (&mut self.full.bids, self.mid - away),
                 false => (&mut self.full.asks, self.mid + away),
             };
-            if size == 0 && side.len() > 3 { side.remove(&ticks) } else { side.insert(ticks, size + 1) };
+            if size == 0 && side.len() > 3 {
+                side.remove(&ticks)
+            } else {
+                side.insert(ticks, size + 1)
+            };
         }
         let first = self.id + 1;
         let previous = self.id;
@@ -96,7 +96,9 @@ impl Server {
             let changed = new.iter().filter(|(ticks, size)| old.get(ticks) != Some(size));
             let mut told = own(changed);
             // What only fell out of sight is not taken away.
-            told.extend(old.keys().filter(|ticks| !full.contains_key(ticks)).map(|&ticks| (ticks, 0)));
+            told.extend(
+                old.keys().filter(|ticks| !full.contains_key(ticks)).map(|&ticks| (ticks, 0)),
+            );
             told
         };
         let changes = View {
@@ -107,7 +109,14 @@ impl Server {
         self.tell(false, &changes, &after, first, previous)
     }
 
-    fn tell(&mut self, is_snapshot: bool, told: &View, after: &View, first: u64, previous: u64) -> String {
+    fn tell(
+        &mut self,
+        is_snapshot: bool,
+        told: &View,
+        after: &View,
+        first: u64,
+        previous: u64,
+    ) -> String {
         let id = self.id;
         self.frame += 1;
         let kind = if is_snapshot { "snapshot" } else { "update" };

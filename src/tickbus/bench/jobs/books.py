@@ -200,9 +200,7 @@ def _nautilus_prebuilt(frames: list[Frame]) -> Any:
     objects = importlib.import_module("nautilus_trader.model.objects")
     identifiers = importlib.import_module("nautilus_trader.model.identifiers")
     instrument = identifiers.InstrumentId.from_str("BTCUSDT.BINANCE")
-    book = importlib.import_module("nautilus_trader.model.book").OrderBook(
-        instrument, enums.BookType.L2_MBP
-    )
+    book = importlib.import_module("nautilus_trader.model.book").OrderBook(instrument, enums.BookType.L2_MBP)
 
     def delta(side: int, price: str, size: str, number: int) -> Any:
         is_gone = Decimal(size) == 0
@@ -222,7 +220,7 @@ def _nautilus_prebuilt(frames: list[Frame]) -> Any:
     return (
         book.apply_deltas,
         messages,
-        lambda: (float(book.best_bid_price()), float(book.best_ask_price())),
+        lambda: (float(str(book.best_bid_price())), float(str(book.best_ask_price()))),
     )
 
 
@@ -248,7 +246,8 @@ def _dedup_case(name: str, kind: Kind, live: int, make: Callable[[int], IsFirst]
 
     def sample() -> Sample:
         if not prepared:
-            is_first, ids = make(live), itertools.count(1)
+            is_first = make(live)
+            ids: Iterator[int] = itertools.count(1)
             for number in itertools.islice(ids, live):
                 is_first("trades", number, number * _STEP_NS)
             prepared.append((is_first, ids))
@@ -337,9 +336,7 @@ def _aggregate_cases(count: int) -> list[Case | Absent]:
                     times.append(perf_counter_ns() - begin)
             return Sample(fastest_slice(times) - _clock_ns())
 
-        return Case(
-            "books.aggregate", name, kind, Unit.NS, sample, lambda: expect("best", best, check())
-        )
+        return Case("books.aggregate", name, kind, Unit.NS, sample, lambda: expect("best", best, check()))
 
     sides = [
         [[(sign * (mid + sign * (1 + 2 * at)) / 100, 1.0, venue) for at in range(DEPTH)] for venue, mid in

@@ -91,7 +91,8 @@ impl Aggregate {
     pub fn add(&mut self, name: &str, top: Arc<SharedTop>, taker_fee: f64) -> usize {
         let view = TopView::default();
         let absent = Some("not built");
-        self.contributors.push(Contributor { name: name.into(), taker_fee, top, view, absent });
+        self.contributors
+            .push(Contributor { name: name.into(), taker_fee, top, view, absent });
         self.contributors.len() - 1
     }
 

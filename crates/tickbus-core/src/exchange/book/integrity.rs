@@ -116,9 +116,7 @@ pub enum What {
         reason: Reason,
     },
     /// Get a snapshot, or subscribe again. Told once until that has succeeded, failed or timed out.
-    NeedSnapshot {
-        reason: Reason,
-    },
+    NeedSnapshot { reason: Reason },
     /// A figure of the book or its trades passed a threshold.
     Signal(Signal),
 }

@@ -242,7 +242,7 @@ impl Book {
         let mut price = price;
         if price.scale > self.scale && !self.refine(price.scale) {
             // Too fine for what else is here; but zeros at the end are no precision.
-            while price.scale > self.scale && price.units % 10 == 0 {
+            while price.scale > self.scale && price.units.is_multiple_of(10) {
                 price = Exact { units: price.units / 10, scale: price.scale - 1 };
             }
             if price.scale > self.scale {

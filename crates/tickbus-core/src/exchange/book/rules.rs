@@ -199,7 +199,11 @@ mod tests {
 
     #[test]
     fn bybit_counts_one_by_one() {
-        for (last, step) in [(100, Step::Duplicate), (101, Step::Follows), (102, Step::Gap)] {
+        for (last, step) in [
+            (100, Step::Duplicate),
+            (101, Step::Follows),
+            (102, Step::Gap),
+        ] {
             assert_eq!(Rule::Bybit.step(&at(100, true), &update(last, last, None)), step);
         }
     }
@@ -207,7 +211,11 @@ mod tests {
     #[test]
     fn what_has_no_number_must_not_go_back_in_time() {
         let position = Position { venue_time_ns: Some(50), ..Position::default() };
-        for (time, step) in [(49, Step::Backwards), (50, Step::Unnumbered), (51, Step::Unnumbered)] {
+        for (time, step) in [
+            (49, Step::Backwards),
+            (50, Step::Unnumbered),
+            (51, Step::Unnumbered),
+        ] {
             let mut depth = Depth::new(0, DepthKind::Update);
             depth.venue_time_ns = Some(time);
             assert_eq!(Rule::Kraken.step(&position, &depth), step);

@@ -65,7 +65,8 @@ impl Side {
     pub fn iter(&self) -> impl Iterator<Item = (u64, Cell)> + '_ {
         let flip = self.flip;
         let keys = self.keys[self.start..].iter().rev();
-        keys.zip(self.cells[self.start..].iter().rev()).map(move |(key, cell)| (key ^ flip, *cell))
+        keys.zip(self.cells[self.start..].iter().rev())
+            .map(move |(key, cell)| (key ^ flip, *cell))
     }
 
     /// Put `cell` at a price, or replace what stands there.
@@ -163,7 +164,10 @@ impl Side {
         if incoming.iter().any(|(key, _)| (key ^ flip).checked_mul(factor).is_none()) {
             return false;
         }
-        for key in self.keys[self.start..].iter_mut().chain(incoming.iter_mut().map(|(key, _)| key)) {
+        for key in self.keys[self.start..]
+            .iter_mut()
+            .chain(incoming.iter_mut().map(|(key, _)| key))
+        {
             *key = ((*key ^ flip) * factor) ^ flip;
         }
         true

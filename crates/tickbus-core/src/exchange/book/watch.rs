@@ -138,7 +138,9 @@ impl Watch {
     ) -> Option<Signal> {
         let [bids, asks] = [BookSide::Bid, BookSide::Ask].map(|side| {
             let sizes = book.numbers(side).take(self.thresholds.levels);
-            sizes.map(|(price, size)| contract.base_units(price, size).unwrap_or(size)).sum::<f64>()
+            sizes
+                .map(|(price, size)| contract.base_units(price, size).unwrap_or(size))
+                .sum::<f64>()
         });
         let depth = bids + asks;
         if depth <= 0.0 {
@@ -155,11 +157,18 @@ impl Watch {
         None
     }
 
-    fn widening(&mut self, bid: f64, ask: f64, now_ns: u64, threshold: Threshold) -> Option<Signal> {
+    fn widening(
+        &mut self,
+        bid: f64,
+        ask: f64,
+        now_ns: u64,
+        threshold: Threshold,
+    ) -> Option<Signal> {
         let value = (ask - bid) / ((ask + bid) / 2.0) * 10_000.0;
         let half_life_ns = self.thresholds.spread_half_life_ns;
         let Some(seen) = &mut self.spread else {
-            self.spread = Some(Spread { begin_ns: now_ns, last_ns: now_ns, last: value, usual: value });
+            self.spread =
+                Some(Spread { begin_ns: now_ns, last_ns: now_ns, last: value, usual: value });
             return None;
         };
         let passed = now_ns.saturating_sub(seen.last_ns) as f64;
@@ -180,7 +189,9 @@ impl Watch {
 
     /// Look at a trade of so many base units, sold or bought.
     pub fn trade(&mut self, base_units: f64, now_ns: u64, signals: &mut Vec<Signal>) {
-        let Some(threshold) = self.thresholds.volume else { return };
+        let Some(threshold) = self.thresholds.volume else {
+            return;
+        };
         let number = now_ns / self.thresholds.volume_window_ns.max(1);
         let half_life = self.thresholds.volume_half_life;
         let window = self.window.get_or_insert(Window { number, volume: 0.0, usual: 0.0, seen: 0 });

@@ -29,10 +29,13 @@ enum Channel {
     Idle(Option<u32>),
 }
 
+/// Whose messages a stream's are; nobody's but its user's where that has named it.
+type Place = Option<(Market, Channel)>;
+
 /// Streams by name: several decoders of one venue number their instruments apart.
 #[derive(Debug, Default)]
 pub struct Streams {
-    by_name: HashMap<Box<str>, Vec<(Option<(Market, Channel)>, u32)>>,
+    by_name: HashMap<Box<str>, Vec<(Place, u32)>>,
     next: u32,
     unidentified: u64,
 }
@@ -78,7 +81,7 @@ impl Streams {
         is_first
     }
 
-    fn number(&mut self, name: &str, channel: Option<(Market, Channel)>) -> u32 {
+    fn number(&mut self, name: &str, channel: Place) -> u32 {
         if let Some(known) = self.by_name.get(name)
             && let Some((_, number)) = known.iter().find(|(known, _)| *known == channel)
         {
