@@ -29,6 +29,7 @@ Every exception of tickbus, by what the caller does next.
     ├── InFlightFullError (TimeoutError)      wait for acknowledgements; the event is not published
     ├── CaptureError (ValueError)             a recorded file cannot be read
     ├── ConfigError (ValueError)              correct the configuration; the message names the place
+    ├── UntrustedBookError (LookupError)      wait for the book's recovery, or read it knowingly
     ├── QueryError (ValueError)               correct the time, range, argument or SQL of the query
     ├── UnknownNameError (LookupError)        the log has no type, symbol or source of that name
     ├── StoreError                            stored files cannot be read, written or trusted
@@ -74,6 +75,7 @@ __all__ = [
     "TickbusError",
     "TypeTakenError",
     "UnknownNameError",
+    "UntrustedBookError",
 ]
 
 
@@ -242,6 +244,10 @@ class InFlightFullError(TickbusError, TimeoutError):
 
 class CaptureError(TickbusError, ValueError):
     """A recorded file is unreadable, foreign or damaged; the message names file and line."""
+
+
+class UntrustedBookError(TickbusError, LookupError):
+    """An order book is suspect, stale or rebuilding; the message says which, and how to read it anyway."""
 
 
 class QueryError(TickbusError, ValueError):

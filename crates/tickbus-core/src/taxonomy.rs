@@ -134,6 +134,9 @@ const fn row(
 }
 
 pub const PRICE_UPDATE: u8 = 0;
+pub const VOLUME_SPIKE: u8 = 1;
+pub const ORDER_BOOK_IMBALANCE: u8 = 2;
+pub const SPREAD_WIDENING: u8 = 3;
 pub const TOP_OF_BOOK: u8 = 4;
 pub const EMERGENCY_STOP: u8 = 128;
 
@@ -144,9 +147,9 @@ use Encoding::{F64, Quote, SignedQuantity, U64, Unused};
 #[rustfmt::skip] // a table reads better as one
 pub const TABLE: [TypeInfo; 23] = [
     row(PRICE_UPDATE, "price_update", ("price", "quote currency"), ("quantity", "base units, + taker bought, - taker sold"), SignedQuantity),
-    row(1, "volume_spike", ("ratio", "times the usual volume"), ("volume", "base units"), F64),
-    row(2, "order_book_imbalance", ("imbalance", "-1 all asks .. 1 all bids"), ("depth", "base units"), F64),
-    row(3, "spread_widening", ("spread", "basis points of the mid"), ("ratio", "times the usual spread"), F64),
+    row(VOLUME_SPIKE, "volume_spike", ("ratio", "times the usual volume"), ("volume", "base units"), F64),
+    row(ORDER_BOOK_IMBALANCE, "order_book_imbalance", ("imbalance", "-1 all asks .. 1 all bids"), ("depth", "base units"), F64),
+    row(SPREAD_WIDENING, "spread_widening", ("spread", "basis points of the mid"), ("ratio", "times the usual spread"), F64),
     row(TOP_OF_BOOK, "top_of_book", ("bid", "quote currency"), ("quote", "ask, bid_size and ask_size, packed"), Quote),
     row(32, "signal_generated", ("strength", "-1 sell .. 1 buy"), ("signal_id", "strategy's own"), U64),
     row(33, "order_placed", ("price", "quote currency"), ("quantity", "base units, + buy, - sell"), SignedQuantity),

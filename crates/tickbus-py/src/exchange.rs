@@ -278,6 +278,23 @@ pub fn bench_decode(
     Ok(py.detach(|| tickbus_core::measure::decode(market, &frames, rounds)))
 }
 
+impl Decoder {
+    /// What the last frame came to, for parts that go on from there.
+    pub fn last<R>(&self, py: Python<'_>, read: impl FnOnce(&CoreDecoder, Outcome) -> R) -> R {
+        self.state.with(py, |state| read(&state.decoder, state.outcome))
+    }
+
+    /// Read a frame for its order book messages; its events are counted only.
+    pub fn take(&self, py: Python<'_>, frame: &[u8]) {
+        self.state
+            .with(py, |state| state.outcome = state.decoder.decode(frame, &mut |_| ()));
+    }
+
+    pub fn of_market(&self) -> Market {
+        self.market
+    }
+}
+
 impl State {
     /// The frame's events, ready for Python.
     fn rows(&mut self, py: Python<'_>, frame: &[u8]) -> Vec<Row> {

@@ -4,7 +4,7 @@
 //! - [`bus`], [`core`], [`publish`], [`publisher`]: publishing
 //! - [`dispatch`], [`handle`]: inline handlers
 //! - [`subscription`], [`reader`], [`sleeper`]: reading and sleeping
-//! - [`exchange`]: venue frames
+//! - [`exchange`], [`books`], [`book`], [`aggregate`], [`dedup`]: venue frames, order books, duplicates
 //! - [`rows`]: events as NumPy arrays
 //! - [`journal`], [`scan`]: keeping a journal, and asking one
 //! - [`arrow`]: events as Arrow record batches
@@ -14,11 +14,15 @@
 //! - [`error`]: core errors as Python exceptions
 //! - [`gil`], [`fork`]: state that the GIL guards, and handles that a fork makes void
 
+mod aggregate;
 mod arguments;
 mod arrow;
+mod book;
+mod books;
 mod bus;
 mod core;
 mod cursor;
+mod dedup;
 mod delivery;
 mod dispatch;
 mod error;
@@ -100,6 +104,12 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event::Event>()?;
     module.add_class::<arrow::ArrowBatch>()?;
     module.add_class::<exchange::Decoder>()?;
+    module.add_class::<books::Books>()?;
+    module.add_class::<books::BookChange>()?;
+    module.add_class::<book::Book>()?;
+    module.add_class::<aggregate::AggregatedBook>()?;
+    module.add_class::<aggregate::Crossing>()?;
+    module.add_class::<dedup::Dedup>()?;
     module.add_class::<bus::Bus>()?;
     module.add_class::<publisher::Publisher>()?;
     module.add_class::<handle::HandlerHandle>()?;

@@ -25,6 +25,11 @@ XADD = "floor: xadd"
 FDATASYNC = "floor: fdatasync"
 DUCKDB = "DuckDB over Parquet"
 PARQUET = "tickbus, Parquet"
+ORDER_BOOK = "order-book"
+NAUTILUS_BOOK = "NautilusTrader"
+DICT_TTL = "OrderedDict with times"
+CACHETOOLS = "cachetools"
+SORTED_DICTS = "heapq.merge of lists"
 
 
 class Verdict(Enum):
@@ -135,6 +140,12 @@ TARGETS: tuple[Target, ...] = (
     Target("growth.handlers_unmatched", subject="tickbus, 1000", versus="tickbus, 1", at_most=1.15),
     # Linear: each of a thousand handlers that match costs what it costs a C loop over them.
     Target("growth.handlers_matched", subject="tickbus, 1000", versus="floor: C, 1000", at_most=1.3),
+    Target("books.frame", versus=ORDER_BOOK, at_least=5.0),
+    Target("books.frame", versus=f"{ORDER_BOOK}, prebuilt", at_most=1.0),
+    Target("books.frame", versus=f"{NAUTILUS_BOOK}, prebuilt", at_most=1.0),
+    Target("books.dedup", versus=DICT_TTL, at_most=1.0),
+    Target("books.dedup", versus=CACHETOOLS, at_least=3.0),
+    Target("books.aggregate", at_most=2_000.0),
     Target("journal.batches", at_least=3e6),
     Target("journal.batches", versus="preallocated file", at_least=1.2),
     Target("journal.one", versus=FDATASYNC, at_most=1.3),

@@ -19,8 +19,10 @@
 //! built on what is told here.
 
 mod batch;
+pub mod book;
 mod counters;
 mod decode;
+pub mod dedup;
 mod depth;
 mod identity;
 mod json;
@@ -139,6 +141,11 @@ impl Decoder {
     /// The order book messages of the last frame, in the venue's order; none after a malformed one.
     pub fn depths(&self) -> &[Depth] {
         &self.batch.depths
+    }
+
+    /// The events of the last frame.
+    pub(crate) fn records(&self) -> &[batch::Record] {
+        &self.batch.records
     }
 
     /// The levels of these messages, which say which are theirs.

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from tickbus.bench.jobs import (
     batch,
+    books,
     core,
-    delivery,
     decode,
+    delivery,
     dispatch,
     drain,
     growth,
@@ -47,6 +48,7 @@ JOBS: tuple[Job, ...] = (
     Job("threads", "one thread to another, one event at a time", threads.cases),
     Job("processes", "one process to another, one event at a time", processes.cases),
     Job("decode", "wire frames of venues to trades, one message at a time", decode.cases),
+    Job("books", "order books from frames, duplicates, and one book of five venues", books.cases),
     Job("store", "range queries over a journal, and replaying it", store.cases),
     Job("priority", "critical events behind a full backlog of high and normal", priority.cases),
     Job("journal", "events kept on the device, one by one and 1,024 at a time", journal.cases),
