@@ -283,8 +283,7 @@ class TestRules:
                     if venue == "binance":
                         for number in range(6):
                             await socket.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
-                    async for _ in socket:
-                        pass
+                    await asyncio.wait_for(socket.wait_closed(), 10)
                 return socket.close_code, server.counts["sent_away"]
 
         assert (code, 1) == asyncio.run(run())

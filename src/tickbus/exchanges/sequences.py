@@ -48,6 +48,11 @@ class Chain:
     missing: int = 0
     _holes: list[tuple[int, int]] = field(default_factory=list)
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything of the stream was seen."""
+        return self.last is not None
+
     def check(self, sequence: Sequence) -> str:
         """What *sequence* says about the stream."""
         if self.last is None or sequence.restarts:

@@ -77,7 +77,8 @@ class Reading(NamedTuple):
     Attributes:
         parts: For data, the streams it tells about; for acknowledgements and refusals, those it answers.
         request: Number of the request it answers, where the venue repeats it.
-        text: What a refusal, a status or a notice says.
+        text: What a refusal, a status or a notice says; of an acknowledgement what it acknowledges, where
+            the venue says so.
         sequence: Where it stands among all messages of its connection, where the venue counts those.
     """
 

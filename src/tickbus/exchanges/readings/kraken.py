@@ -54,7 +54,7 @@ def _answer(message: Any, method: str) -> Reading:
         part = Part(message.get("channel", ""), message.get("symbol", ""))
         return Reading(Kind.REFUSAL, (part,), request, str(message.get("error", "")))
     result = message.get("result", {})
-    return Reading(Kind.ACK, (Part(result.get("channel", ""), result.get("symbol", "")),), request)
+    return Reading(Kind.ACK, (Part(result.get("channel", ""), result.get("symbol", "")),), request, method)
 
 
 def _v1(message: list[Any]) -> Reading:

@@ -7,12 +7,16 @@ one before (`prevSeqId`), with jumps as well. Recordings from before 2023 have b
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tickbus.exchanges.readings import UNKNOWN, Kind, Part, Reading, Sequence
 
 #: Frames that are no JSON.
 TEXTS = {b"pong": Reading(Kind.PONG)}
+
+#: An error says in words alone which stream it is about.
+_NAMED = re.compile(r"channel:([\w-]+),\s*instId:([\w-]+)")
 
 #: The best bid and ask: each message a whole quote.
 QUOTES = ("bbo-tbt",)
@@ -24,9 +28,11 @@ def read(message: Any) -> Reading:
     stream = Part(arg.get("channel", ""), arg.get("instId", ""))
     event = message.get("event")
     if event in ("subscribe", "unsubscribe"):
-        return Reading(Kind.ACK, (stream,))
+        return Reading(Kind.ACK, (stream,), text=event)
     if event == "error":
-        return Reading(Kind.REFUSAL, text=f"{message.get('code', '')}: {message.get('msg', '')}")
+        text = f"{message.get('code', '')}: {message.get('msg', '')}"
+        named = _NAMED.search(text)
+        return Reading(Kind.REFUSAL, (Part(named[1], named[2]),) if named else (), text=text)
     if event == "notice":
         return Reading(Kind.NOTICE, text=str(message.get("msg", "notice")))
     if event is not None:
