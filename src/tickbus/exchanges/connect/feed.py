@@ -236,7 +236,7 @@ class Feed:
             self._tell_gap(link, stream, receive_ns)
             self._suspect.add((link.name, stream))
             self._recover(link, stream)
-        elif part.sequence is not None and part.sequence.restarts:
+        elif part.is_snapshot:
             self._recovered(link.name, stream)
 
     def _verdict(self, key: tuple[str, ...], sequence: Any) -> str:

@@ -62,12 +62,14 @@ class Part(NamedTuple):
         ids: What identifies each event that a decoder makes of it, in its order; None where the venue
             gives nothing that does. Empty for what is no trade and no quote, and for history.
         sequence: Where the venue numbers its messages.
+        is_snapshot: It tells all of a book, and takes the place of what was known.
     """
 
     channel: str
     symbol: str
     ids: tuple[int | str | None, ...] = ()
     sequence: Sequence | None = None
+    is_snapshot: bool = False
 
 
 class Reading(NamedTuple):

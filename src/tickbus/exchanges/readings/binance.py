@@ -49,7 +49,7 @@ def _untyped(data: Any, stream: str) -> Reading:
         return Reading(Kind.DATA, (Part("bookTicker", data["s"], (data["u"],)),))
     if "lastUpdateId" in data:
         name, _, channel = stream.partition("@")
-        return Reading(Kind.DATA, (Part(channel or "depth_snapshot", name.upper()),))
+        return Reading(Kind.DATA, (Part(channel or "depth_snapshot", name.upper(), is_snapshot=True),))
     error = data.get("error", data)
     if "code" in error:
         return Reading(Kind.REFUSAL, request=_number(data), text=f"{error['code']}: {error.get('msg', '')}")

@@ -25,9 +25,8 @@ def read(message: Any) -> Reading:
         restarts = message["type"] == "snapshot" or data["u"] == 1
         # The first level comes as snapshots, repeated under one id while nothing moves.
         ids = (f"{data['u']}/{data.get('seq', '')}",) if channel == "orderbook.1" else ()
-        return Reading(
-            Kind.DATA, (Part(channel, symbol, ids, Sequence(data["u"], data["u"], None, restarts)),)
-        )
+        sequence = Sequence(data["u"], data["u"], None, restarts)
+        return Reading(Kind.DATA, (Part(channel, symbol, ids, sequence, restarts),))
     return Reading(Kind.DATA, (Part(channel, symbol),))
 
 

@@ -32,7 +32,8 @@ def read(message: Any) -> Reading:
         ids = (message["sequence"],) if "best_bid_size" in message else ()
         return Reading(Kind.DATA, (Part("ticker", message["product_id"], ids),))
     if type in ("snapshot", "l2update"):
-        return Reading(Kind.DATA, (Part("level2", message["product_id"]),))
+        part = Part("level2", message["product_id"], is_snapshot=type == "snapshot")
+        return Reading(Kind.DATA, (part,))
     if type == "heartbeat":
         return Reading(Kind.HEARTBEAT, (Part("heartbeat", message["product_id"]),))
     if type == "subscriptions":
@@ -80,7 +81,7 @@ def _event_parts(channel: str, event: Any) -> list[Part]:
             for ticker in event["tickers"]
         ]
     if channel == "l2_data":
-        return [Part("level2", event["product_id"])]
+        return [Part("level2", event["product_id"], is_snapshot=event["type"] == "snapshot")]
     rows = next((value for value in event.values() if isinstance(value, list)), [])
     return [Part(channel, symbol) for symbol in {row.get("product_id", "") for row in rows}]
 

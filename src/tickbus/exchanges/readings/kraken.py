@@ -41,7 +41,7 @@ def _part(channel: str, symbol: str, rows: list[Any], is_news: bool) -> Part:
         return Part(channel, symbol, tuple(ids) if is_news else (), sequence)
     if channel == "ticker":
         return Part(channel, symbol, (None,) * len(rows))
-    return Part(channel, symbol)
+    return Part(channel, symbol, is_snapshot=not is_news)
 
 
 def _answer(message: Any, method: str) -> Reading:

@@ -53,8 +53,9 @@ def _part(stream: Part, rows: list[Any], action: str) -> Part:
         first, last = rows[0], rows[-1]
         previous = first.get("prevSeqId", -1)
         restarts = action == "snapshot" or previous == -1
-        return stream._replace(sequence=Sequence(last["seqId"], last["seqId"], previous, restarts))
-    return stream
+        sequence = Sequence(last["seqId"], last["seqId"], previous, restarts)
+        return stream._replace(sequence=sequence, is_snapshot=restarts)
+    return stream._replace(is_snapshot=action == "snapshot")
 
 
 def _id(text: str) -> int | str:
