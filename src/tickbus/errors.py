@@ -28,6 +28,7 @@ Every exception of tickbus, by what the caller does next.
     │   └── JournalLateError (TimeoutError)   the process that keeps the journal does not answer
     ├── InFlightFullError (TimeoutError)      wait for acknowledgements; the event is not published
     ├── CaptureError (ValueError)             a recorded file cannot be read
+    │   └── CaptureCutOffError                the file ends in the middle; what came before is good
     ├── QueryError (ValueError)               correct the time, range, argument or SQL of the query
     ├── UnknownNameError (LookupError)        the log has no type, symbol or source of that name
     ├── StoreError                            stored files cannot be read, written or trusted
@@ -47,6 +48,7 @@ __all__ = [
     "BusLockedError",
     "BusOwnerError",
     "CapacityError",
+    "CaptureCutOffError",
     "CaptureError",
     "CorruptJournalError",
     "CursorError",
@@ -240,6 +242,10 @@ class InFlightFullError(TickbusError, TimeoutError):
 
 class CaptureError(TickbusError, ValueError):
     """A recorded file is unreadable, foreign or damaged; the message names file and line."""
+
+
+class CaptureCutOffError(CaptureError):
+    """A recorded file ends in the middle of a line or of compressed data; frames before it were yielded."""
 
 
 class QueryError(TickbusError, ValueError):

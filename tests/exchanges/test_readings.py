@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickbus.errors import CaptureError
 from tickbus.exchanges import VENUES, open_capture
 from tickbus.exchanges.readings import VENUES_READ, Kind, Sequence, reader
 from tickbus.exchanges.sequences import GAP, LATE, OK, REPEATED, Chain, Chains
@@ -34,15 +33,11 @@ RECORDED = [
 class TestRecordings:
     @pytest.mark.parametrize(("venue", "name", "limit"), RECORDED, ids=[row[1] for row in RECORDED])
     def test_are_understood(self, data, venue, name, limit):
-        """Every frame; no id twice, no sequence broken; as many ids as the decoder makes events."""
+        """Every frame; no id twice, no sequence broken; an id or None for each event of the decoder."""
         pytest.importorskip("zstandard", reason="extra 'exchanges' is not installed")
-        try:
-            capture = open_capture(data / name)
-        except CaptureError:
-            # No decoder for it; the frames are the same whoever is said to have sent them.
-            capture = open_capture(data / name, venue="kraken")
+        capture = open_capture(data / name)
         read, chains, seen = reader(venue), Chains(), set()
-        decoder = capture.decoder() if capture.venue == venue else None
+        decoders = capture.decoders()
         for number, frame in enumerate(capture):
             if number == limit:
                 break
@@ -55,9 +50,12 @@ class TestRecordings:
                 assert not keys & seen
                 seen |= keys
             assert OK == chains.check(frame.connection, reading.sequence)
-            if decoder is not None:
-                ids = [id for part in reading.parts for id in part.ids]
-                assert len(ids) == len(decoder.decode(frame.data)), frame.data[:300]
+            ids = [id for part in reading.parts for id in part.ids]
+            decoder = decoders[frame.connection]
+            rows = decoder.decode(frame.data)
+            # Healthy frames may tell no event: contracts of unknown size, prices that did not change.
+            expected = (len(ids),) if decoder.outcome[0] == "events" else (len(ids), 0)
+            assert len(rows) in expected, frame.data[:300]
 
     def test_every_decoder_has_its_readings(self):
         assert set(VENUES) <= set(VENUES_READ)

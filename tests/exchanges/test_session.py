@@ -88,6 +88,17 @@ class TestAdapters:
         with pytest.raises(ValueError, match=f"{'mtgox' if venue == 'mtgox' else 'futures'}.* none of"):
             adapter(venue, market)
 
+    def test_contract_sizes_come_with_contracts(self):
+        """OKX sizes swaps in contracts, and says only in its list what one is."""
+        made = adapter("okx")
+        streams = made.streams(["BTC-USDT", "BTC-USDT-PERP", "BTC-USD-240927"], ["trades"])
+        companions = made.companions(streams)
+
+        assert [Stream("instruments", "FUTURES"), Stream("instruments", "SWAP")] == companions
+        args = made.message("subscribe", companions, 1)["args"]
+        assert {"channel": "instruments", "instType": "SWAP"} == args[1]
+        assert [] == made.companions(streams[:1])
+
     @pytest.mark.parametrize(("venue", "market"), MARKETS)
     def test_messages_stay_within_the_rules(self, venue, market):
         """Hundreds of streams, each in exactly one message that is neither too long nor too full."""

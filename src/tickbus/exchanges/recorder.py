@@ -96,6 +96,10 @@ class Recorder:
         """A connection stands."""
         self._event("connect", connection, time_ns, addr=url)
 
+    def live(self, connection: str, time_ns: int) -> None:
+        """All it subscribes to was answered; who merges connections needs to know since when."""
+        self._event("live", connection, time_ns)
+
     def sent(self, connection: str, time_ns: int, text: str) -> None:
         """A message went to the venue."""
         self._event("send", connection, time_ns, data=text)
@@ -180,7 +184,8 @@ class Recorder:
         second, rest = divmod(time_ns, 1_000_000_000)
         # The time is written by hand: no float of seconds has room for nanoseconds.
         head = f'{{"t":"{kind}","conn":{json.dumps(connection)},"ts":{second}.{rest:09d},'
-        self._take(head.encode() + _dumps(content)[1:] + b"\n")
+        line = head.encode() + _dumps(content)[1:] if content else head[:-1].encode() + b"}"
+        self._take(line + b"\n")
         self.flush_if_due()
 
     def _add(self, record: dict[str, Any]) -> None:

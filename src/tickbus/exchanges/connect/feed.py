@@ -25,6 +25,7 @@ from tickbus.exchanges.connect.pacing import Backoff, Pacing, shared_pacing
 from tickbus.exchanges.connect.rules import Rules
 from tickbus.exchanges.connect.snapshots import Snapshots
 from tickbus.exchanges.connect.venues import Stream, adapter
+from tickbus.exchanges.decoders import VenueDecoder, decoder_for, venues
 from tickbus.exchanges.readings import Kind, Part, Reading
 from tickbus.exchanges.recorder import Recorder
 from tickbus.exchanges.sequences import GAP, OK, Chains
@@ -96,8 +97,7 @@ class Feed:
         self.changes: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.states: dict[str, str] = {}
-        self._decoder = _decoder(venue, self.adapter.decoder_market)
-        self._merger = Merger(self._decoder, bus, dedup)
+        self._merger = Merger(self._make_decoder(), bus, dedup)
         self._chains = Chains()
         self._suspect: set[tuple[str, Stream]] = set()
         self._recorder = recorder
@@ -190,7 +190,7 @@ class Feed:
             "first": dict(merger.first),
             "missing": sum(chain.missing for _, chain in merger.chains.items()),
             "snapshots": dict(self._snapshots.counts),
-            "decoder": None if self._decoder is None else self._decoder.counters(),
+            "decoder": merger.counters(),
         }
 
     # What links tell.
@@ -295,8 +295,8 @@ class Feed:
 
     @property
     def _group_size(self) -> int:
-        # Room for a heartbeat per instrument, where the venue has those.
-        extra = len(self.adapter.heartbeats(self.streams))
+        # Room for what comes with them, such as a heartbeat per instrument.
+        extra = len(self.adapter.companions(self.streams))
         return max(1, self.rules.streams_max - extra)
 
     def _line(self, group: int, number: int) -> Line:
@@ -328,6 +328,12 @@ class Feed:
 
         return Line(open_link, rules, self._clock, self._backoff(), waiting)
 
+    def _make_decoder(self) -> Callable[[], VenueDecoder] | None:
+        venue, market = self.adapter.venue, self.adapter.decoder_market
+        if venue not in venues():
+            return None
+        return lambda: decoder_for(venue, market)
+
     def _backoff(self) -> Backoff:
         return Backoff(self.rules.backoff_first_s, self.rules.backoff_max_s, self._random)
 
@@ -339,9 +345,3 @@ class Feed:
         while True:
             await self._clock.sleep(_FLUSH_EVERY_S)
             recorder.flush_if_due()
-
-
-def _decoder(venue: str, market: str) -> Any:
-    from tickbus._native import VENUES, Decoder
-
-    return Decoder(venue, market) if venue in VENUES else None

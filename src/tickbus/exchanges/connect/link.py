@@ -230,6 +230,8 @@ class Link:
             self._live_s = self.clock.monotonic()
             self.live.set()
             self._tell(State.LIVE)
+            if self.recorder is not None:
+                self.recorder.live(self.name, self.clock.time_ns())
         self._ask_for_successor(session)
         if session.next_request() is not None:
             self._wake_sender.set()

@@ -37,7 +37,7 @@ class Session:
 
     Args:
         adapter: Of the venue.
-        streams: What to subscribe to, heartbeats apart.
+        streams: What to subscribe to; companions are added.
         now_s: When the connection stood, by any clock that never goes back.
         rules: Those of the venue, unless others are to hold.
     Attributes:
@@ -62,7 +62,7 @@ class Session:
         self._renewing: set[Stream] = set()
         self._requests = 0
         self._opened_s = self._heard_s = self._pinged_s = now_s
-        self._ask(SUBSCRIBE, [*streams, *adapter.heartbeats(streams)])
+        self._ask(SUBSCRIBE, [*streams, *adapter.companions(streams)])
 
     @property
     def is_live(self) -> bool:

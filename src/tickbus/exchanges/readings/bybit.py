@@ -11,6 +11,8 @@ from typing import Any
 
 from tickbus.exchanges.readings import UNKNOWN, Kind, Part, Reading, Sequence
 
+_BEST = ("bid1Price", "bid1Size", "ask1Price", "ask1Size")
+
 
 def read(message: Any) -> Reading:
     """Read one parsed frame."""
@@ -27,6 +29,10 @@ def read(message: Any) -> Reading:
         ids = (f"{data['u']}/{data.get('seq', '')}",) if channel == "orderbook.1" else ()
         sequence = Sequence(data["u"], data["u"], None, restarts)
         return Reading(Kind.DATA, (Part(channel, symbol, ids, sequence, restarts),))
+    if channel == "tickers":
+        # Derivatives' tickers have the best prices, each update what changed; nothing identifies one.
+        has_prices = any(name in data for name in _BEST)
+        return Reading(Kind.DATA, (Part(channel, symbol, (None,) if has_prices else ()),))
     return Reading(Kind.DATA, (Part(channel, symbol),))
 
 

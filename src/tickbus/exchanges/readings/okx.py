@@ -25,7 +25,7 @@ QUOTES = ("bbo-tbt",)
 def read(message: Any) -> Reading:
     """Read one parsed frame."""
     arg = message.get("arg", {})
-    stream = Part(arg.get("channel", ""), arg.get("instId", ""))
+    stream = Part(arg.get("channel", ""), arg.get("instId") or arg.get("instType", ""))
     event = message.get("event")
     if event in ("subscribe", "unsubscribe"):
         return Reading(Kind.ACK, (stream,), text=event)

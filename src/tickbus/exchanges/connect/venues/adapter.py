@@ -80,8 +80,8 @@ class Adapter:
         names = [self.channels.get(channel, channel) for channel in channels]
         return [Stream(name, self.native(symbol)) for name in names for symbol in symbols]
 
-    def heartbeats(self, streams: Sequence[Stream]) -> list[Stream]:
-        """Streams to be subscribed to as well, so that silence means something."""
+    def companions(self, streams: Sequence[Stream]) -> list[Stream]:
+        """Streams to be subscribed to as well: heartbeats, so that silence means something; contract sizes."""
         return []
 
     def stream_of(self, part: Part) -> Stream:

@@ -34,7 +34,7 @@ class Exchange(Adapter):
         # Updates do not say by which of its channels they come.
         return Stream("level2_batch" if part.channel == "level2" else part.channel, part.symbol)
 
-    def heartbeats(self, streams: Sequence[Stream]) -> list[Stream]:
+    def companions(self, streams: Sequence[Stream]) -> list[Stream]:
         return [Stream("heartbeat", symbol) for symbol in dict.fromkeys(symbol for _, symbol in streams)]
 
     def message(self, kind: str, streams: Sequence[Stream], number: int) -> Any:
@@ -57,7 +57,7 @@ class Advanced(Exchange):
         super().__init__(market)
         self.decoder_market = "spot"
 
-    def heartbeats(self, streams: Sequence[Stream]) -> list[Stream]:
+    def companions(self, streams: Sequence[Stream]) -> list[Stream]:
         # It has no product; the venue lists it under its own name.
         return [Stream("heartbeats", "heartbeats")]
 

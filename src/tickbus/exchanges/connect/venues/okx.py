@@ -36,11 +36,28 @@ class Okx(Adapter):
     def is_book(self, channel: str) -> bool:
         return channel in ("books", "books-l2-tbt", "books50-l2-tbt")
 
+    def companions(self, streams: Sequence[Stream]) -> list[Stream]:
+        # All but spot is sized in contracts, and only this list says what one is.
+        kinds = {_kind(symbol) for _, symbol in streams} - {"SPOT"}
+        return [Stream("instruments", kind) for kind in sorted(kinds)]
+
     def message(self, kind: str, streams: Sequence[Stream], number: int) -> Any:
-        return {"op": kind, "args": [{"channel": channel, "instId": symbol} for channel, symbol in streams]}
+        args = [
+            {"channel": channel, "instType" if channel == "instruments" else "instId": symbol}
+            for channel, symbol in streams
+        ]
+        return {"op": kind, "args": args}
 
     def ping(self, number: int) -> Request | None:
         return Request(PING, "ping")
+
+
+def _kind(symbol: str) -> str:
+    """The venue's type of an instrument, from its name: BTC-USDT, BTC-USDT-SWAP, BTC-USD-240927."""
+    parts = symbol.split("-")
+    if len(parts) == 2:
+        return "SPOT"
+    return "SWAP" if parts[2] == "SWAP" else "FUTURES" if len(parts) == 3 else "OPTION"
 
 
 adapter = Okx
