@@ -18,7 +18,7 @@ from tickbus.exchanges.connect.clock import Clock
 from tickbus.exchanges.connect.pacing import Pacing, Window
 from tickbus.exchanges.connect.rules import Rules
 from tickbus.exchanges.connect.session import Session
-from tickbus.exchanges.connect.venues.adapter import PING, Adapter, Request, Stream
+from tickbus.exchanges.connect.venues.base import PING, Adapter, Request, Stream
 from tickbus.exchanges.readings import Reading
 from tickbus.exchanges.recorder import Recorder
 

@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 
 from tickbus.exchanges.connect.rules import Rules
-from tickbus.exchanges.connect.venues.adapter import PING, SUBSCRIBE, UNSUBSCRIBE, Adapter, Request, Stream
+from tickbus.exchanges.connect.venues.base import PING, SUBSCRIBE, UNSUBSCRIBE, Adapter, Request, Stream
 from tickbus.exchanges.readings import Kind, Reading, reader
 
 __all__ = ["Session"]

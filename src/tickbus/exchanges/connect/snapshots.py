@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from tickbus.exchanges.connect.clock import Clock
 from tickbus.exchanges.connect.pacing import Backoff, Pacing
-from tickbus.exchanges.connect.venues.adapter import Stream
+from tickbus.exchanges.connect.venues.base import Stream
 
 __all__ = ["Snapshots"]
 

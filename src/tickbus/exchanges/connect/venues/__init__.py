@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 
-from tickbus.exchanges.connect.venues.adapter import CHANNELS, Adapter, Request, Stream
+from tickbus.exchanges.connect.venues.base import CHANNELS, Adapter, Request, Stream
 
 __all__ = ["ADAPTERS", "CHANNELS", "Adapter", "Request", "Stream", "adapter"]
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from tickbus.errors import InvalidNameError
 from tickbus.exchanges.connect.rules import Rules
-from tickbus.exchanges.connect.venues.adapter import PING, Adapter, Request, Stream, dumps
+from tickbus.exchanges.connect.venues.base import PING, Adapter, Request, Stream, dumps
 
 
 class Bybit(Adapter):

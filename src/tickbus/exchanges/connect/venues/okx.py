@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from tickbus.exchanges.connect.rules import Rules
-from tickbus.exchanges.connect.venues.adapter import PING, Adapter, Request, Stream
+from tickbus.exchanges.connect.venues.base import PING, Adapter, Request, Stream
 
 
 class Okx(Adapter):

@@ -81,7 +81,7 @@ class Adapter:
         return [Stream(name, self.native(symbol)) for name in names for symbol in symbols]
 
     def companions(self, streams: Sequence[Stream]) -> list[Stream]:
-        """Streams to be subscribed to as well: heartbeats, so that silence means something; contract sizes."""
+        """Streams to subscribe to as well: heartbeats, so that silence means something; contract sizes."""
         return []
 
     def stream_of(self, part: Part) -> Stream:
