@@ -555,7 +555,7 @@ class TestRedundancy:
                 distinct.update(keys)
             merger.take("okx", capture.path, reading, frame.data, frame.receive_ns)
 
-        assert (108, 36, 72) == (copies, len(distinct), merger.dedup.duplicates)
+        assert (108, 36, 72) == (copies, len(distinct), merger.counts["duplicates"])
         assert len(distinct) == sum(merger.first.values())
 
 
@@ -628,26 +628,24 @@ class TestCallers:
 
 class TestDedup:
     def test_forgets_when_the_time_has_come(self):
+        """And not before; an identity seen again is not remembered longer for it."""
         dedup = Dedup(ttl_s=60.0)
-        assert dedup.is_first("a", 0)
-        assert not dedup.is_first("a", 59_999_999_999)
-        assert dedup.is_first("a", 60_000_000_000)
+        seen = [dedup.first("trade BTC", 7, at_ns) for at_ns in (0, 59_999_999_999, 60_000_000_000)]
 
-        assert (1, 1) == (dedup.duplicates, len(dedup))
+        assert [True, False, True] == seen
+        assert 1 == len(dedup)
+
+    def test_streams_are_apart(self):
+        dedup = Dedup()
+
+        assert [True, True, False] == [dedup.first(stream, 7, 0) for stream in ("a", "b", "a")]
 
     def test_memory_is_bounded_and_says_so(self):
         dedup = Dedup(capacity=100)
-        for key in range(1_000):
-            assert dedup.is_first(key, key)
+        for number in range(1_000):
+            assert dedup.first("a", number, number)
 
         assert (100, 900) == (len(dedup), dedup.forgotten_early)
-
-    def test_takes_back_what_was_unreadable(self):
-        dedup = Dedup()
-        dedup.is_first("a", 0)
-        dedup.forget("a")
-
-        assert dedup.is_first("a", 1)
 
     def test_a_bad_copy_does_not_cost_the_good_one(self):
         """What the decoder refuses is not seen: the other connection's copy is published."""
@@ -662,4 +660,4 @@ class TestDedup:
             for frame in (good.replace(b'"1.5"', b'"x"'), good, good):
                 merger.take("g", "c", read(frame), frame, 1)
 
-            assert (1, 1) == (merger.published, merger.dedup.duplicates)
+            assert (1, 1) == (merger.published, merger.counts["duplicates"])

@@ -154,7 +154,7 @@ class CcxtSource:
         trades = await self._exchange.watch_trades(symbol)
         now_ns = self._clock.time_ns()
         for trade in trades:
-            if trade.get("id") is not None and not self._dedup.is_first((symbol, trade["id"]), now_ns):
+            if trade.get("id") is not None and not self._dedup.first(symbol, trade["id"], now_ns):
                 self.counts["duplicates"] += 1
                 continue
             self._publish(self._trade_event, trade, symbol, now_ns)

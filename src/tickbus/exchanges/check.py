@@ -182,8 +182,10 @@ class _Check:
             verdict = ""
             if part.sequence is not None:
                 verdict = self._chain(frame.connection, part.channel, part.symbol).check(part.sequence)
-            stream = (frame.connection, part.channel, part.symbol)
-            repeated = [not self._seen.is_first((*stream, id), frame.receive_ns) for id in part.ids if id]
+            stream = f"{frame.connection} {part.channel} {part.symbol}"
+            repeated = [
+                not self._seen.first(stream, id, frame.receive_ns) for id in part.ids if id is not None
+            ]
             row.duplicates += sum(repeated) if part.ids else verdict == REPEATED
             assert verdict in ("", "ok", GAP, LATE, REPEATED)
 

@@ -185,7 +185,7 @@ class Feed:
             "refused": refused,
             "counts": dict(self.counts),
             "events": merger.published,
-            "duplicates": merger.dedup.duplicates,
+            "duplicates": merger.counts["duplicates"],
             "merged": dict(merger.counts),
             "first": dict(merger.first),
             "missing": sum(chain.missing for _, chain in merger.chains.items()),

@@ -9,18 +9,21 @@ only some events are new is told event by event. Content is never compared.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tickbus.exchanges.connect.dedup import Dedup
-from tickbus.exchanges.readings import Kind, Reading
+from tickbus.exchanges.readings import Kind, Part, Reading
 from tickbus.exchanges.sequences import Chains
 
 if TYPE_CHECKING:
     from tickbus import Bus
-    from tickbus.exchanges.decoders import VenueDecoder
+    from tickbus.exchanges.decoders import Row, VenueDecoder
 
 __all__ = ["Merger"]
+
+#: Each event of a frame: its part of the reading, and what identifies it.
+Identities = list[tuple[Part, int | str | None]]
 
 
 class Merger:
@@ -31,11 +34,11 @@ class Merger:
         make_decoder: Makes one of the market, for each connection, since some venues' messages build on
             earlier ones; None where there is none, and frames are only counted.
         bus: Where events go; None for nowhere.
-        dedup: What has been seen.
+        dedup: What has been seen; anything with the method `first` of `Dedup`.
     Attributes:
         published: Events that went to the bus.
-        counts: Frames with nothing new, frames without identities from those that do not lead, frames of
-            which it could not be said which events are new.
+        counts: Events told before, frames with nothing new, frames without identities from those that do
+            not lead, frames of which it could not be said which events are new.
         first: By connection, how many events with an identity came there first.
         chains: Of what was published, the sequences of numbered trades: what both connections missed.
     """
@@ -90,31 +93,23 @@ class Merger:
             TickbusError: The bus is closed, or did not take an event.
         """
         decoder = self._decoder(connection)
-        if reading.kind != Kind.DATA:
-            if decoder is not None:
-                # For its own account of what it was given.
-                decoder.decode(frame)
+        # Also what is told already: the decoder's account is of every frame, and later ones may build on it.
+        rows = decoder.decode(frame) if decoder is not None else []
+        ids = [(part, id) for part in reading.parts for id in part.ids] if reading.kind == Kind.DATA else []
+        if decoder is not None and not rows:
+            # Nothing to tell. If it is malformed, a good copy on another connection is still to come.
             return 0
-        keys, fresh = self._judged(reading, connection == self.leader(group), receive_ns)
-        if keys and not any(fresh):
-            self.counts["duplicate_frames" if any(keys) else "follower_frames"] += 1
-            if decoder is not None and not all(keys):
-                # What has no identity may be needed to understand what follows.
-                decoder.decode(frame)
-            return 0
-        if decoder is None:
-            self._note(connection, reading, keys, fresh)
-            return 0
-        count = self._publish(decoder, fresh, frame, receive_ns)
-        self.published += count
-        if count:
-            self._note(connection, reading, keys, fresh)
-        else:
-            # Malformed to the decoder: a good copy on another connection is still to come.
-            for key, is_new in zip(keys, fresh, strict=True):
-                if key is not None and is_new:
-                    self.dedup.forget(key)
-        return count
+        fresh = self._judged(ids, connection == self.leader(group), receive_ns)
+        if decoder is not None and len(rows) != len(fresh):
+            # It cannot be said which are new. Twice is bad, never is worse.
+            self.counts["unaligned"] += 1
+            fresh = [True] * len(rows)
+        if any(fresh):
+            self._note(connection, reading, ids, fresh)
+        elif ids:
+            has_identity = any(id is not None for _, id in ids)
+            self.counts["duplicate_frames" if has_identity else "follower_frames"] += 1
+        return self._publish(decoder, rows, fresh, receive_ns) if decoder is not None else 0
 
     def _decoder(self, connection: str) -> VenueDecoder | None:
         decoder = self._decoders.get(connection)
@@ -122,44 +117,30 @@ class Merger:
             decoder = self._decoders[connection] = self._make_decoder()
         return decoder
 
-    def _judged(
-        self, reading: Reading, is_leader: bool, receive_ns: int
-    ) -> tuple[list[Hashable | None], list[bool]]:
-        """The key of each event, None where it has no identity, and whether it is to be published."""
-        keys: list[Hashable | None] = []
-        fresh: list[bool] = []
-        for part in reading.parts:
-            for id in part.ids:
-                key = None if id is None else (part.channel, part.symbol, id)
-                keys.append(key)
-                fresh.append(is_leader if key is None else self.dedup.is_first(key, receive_ns))
-        return keys, fresh
+    def _judged(self, ids: Identities, is_leader: bool, receive_ns: int) -> list[bool]:
+        """Whether each event is to be published."""
+        fresh = []
+        for part, id in ids:
+            if id is None:
+                fresh.append(is_leader)
+                continue
+            is_first = self.dedup.first(f"{part.channel} {part.symbol}", id, receive_ns)
+            self.counts["duplicates"] += not is_first
+            fresh.append(is_first)
+        return fresh
 
-    def _publish(self, decoder: VenueDecoder, fresh: list[bool], frame: bytes, receive_ns: int) -> int:
-        bus = self._bus
-        if all(fresh) and bus is not None:
-            return decoder.publish(bus, frame, receive_ns)
-        rows = decoder.decode(frame)
-        if fresh and len(rows) != len(fresh):
-            # It cannot be said which are new. Twice is bad, never is worse.
-            self.counts["unaligned"] += 1
-            fresh = [True] * len(rows)
-        new = [row for row, is_new in zip(rows, fresh or [True] * len(rows), strict=True) if is_new]
-        for event_type, symbol, value, metadata, *_ in new:
-            if bus is None:
-                break
-            bus.publish(
-                event_type,
-                symbol,
-                value,
-                metadata=metadata,
-                source=decoder.source,
-                timestamp=receive_ns,
-            )
+    def _publish(self, decoder: VenueDecoder, rows: list[Row], fresh: list[bool], receive_ns: int) -> int:
+        new = [row for row, is_new in zip(rows, fresh, strict=True) if is_new]
+        self.published += len(new)
+        if (bus := self._bus) is not None:
+            source = decoder.source
+            for event_type, symbol, value, metadata, *_ in new:
+                bus.publish(event_type, symbol, value, metadata=metadata, source=source, timestamp=receive_ns)
         return len(new)
 
-    def _note(self, connection: str, reading: Reading, keys: list[Any], fresh: list[bool]) -> None:
-        self.first[connection] += sum(1 for key, new in zip(keys, fresh, strict=False) if new and key)
+    def _note(self, connection: str, reading: Reading, ids: Identities, fresh: list[bool]) -> None:
+        new = zip(ids, fresh, strict=False)
+        self.first[connection] += sum(1 for (_, id), is_new in new if is_new and id is not None)
         for part in reading.parts:
             if part.ids and part.sequence is not None and part.sequence.previous is None:
                 self.chains.check((part.channel, part.symbol), part.sequence)
