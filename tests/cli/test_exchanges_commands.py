@@ -145,7 +145,7 @@ class TestRecord:
             trades = bus.subscribe("market.>")
             command = [sys.executable, "-m", "tickbus", "record", "--raw", str(path), "--venue", "kraken"]
             command += ["--symbols", "BTC-USDT", "--url", url, "--compression", "gzip", "--json", bus_name]
-            command += ["--for", "2.5"] if ended_by == "time" else []
+            command += ["--for", "4"] if ended_by == "time" else []
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as recording:
                 assert recording.stdout is not None
                 for line in recording.stdout:

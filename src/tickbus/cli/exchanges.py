@@ -8,7 +8,8 @@ What venues can be connected to, and what recordings of them hold:
 instrument how many frames and events there are, what is unknown, malformed, told twice or missing, and
 when the first and the last came.
 
-Exit code: 0 when everything is explained, 1 when something is not, or a file cannot be read.
+Both print JSON with --json. Exit code: 0 when everything is explained, 1 when something is not, or a file
+cannot be read.
 """
 
 from __future__ import annotations
