@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import random
 import time
 from collections import Counter
 
@@ -246,6 +247,56 @@ class TestFaults:
         assert (len(snapshots) > 2) == (venue == "binance")
         assert {"fetched": len(snapshots), "requests": len(snapshots)} == stats["snapshots"] or not snapshots
 
+    def test_a_snapshot_that_fails_is_fetched_again(self):
+        """REST answers 500, then 429 with a time, then well; what others ask for waits as well."""
+
+        async def scene():
+            got = []
+            async with VenueServer("binance", limits=FREE) as server:
+                server.refuse_rest(500)
+                server.refuse_rest(429, retry_after_s=0.2)
+                take = lambda stream, body: got.append((stream.symbol, body))  # noqa: E731
+                async with Desk(server, channels=["books"], on_snapshot=take) as desk:
+                    await desk.live()
+                    await server.advance(40)
+                    await desk.until(lambda: len(got) == 2)
+                    return got, desk.feed.stats()["snapshots"]
+
+        got, counts = run(scene())
+        assert {"BTCUSDT", "ETHUSDT"} == {symbol for symbol, _ in got}
+        assert all(b'"lastUpdateId"' in body for _, body in got)
+        assert {"requests": 4, "fetched": 2, "failed 500": 1, "failed 429": 1} == counts
+
+    @pytest.mark.parametrize(("venue", "market"), [pair for pair in PROTOCOLS if pair[0] != "binance"])
+    def test_a_book_can_be_asked_for_anew(self, venue, market):
+        """As after a checksum that does not hold: on each connection once at a time, from a new snapshot."""
+
+        async def scene():
+            snapshots = Counter()
+
+            def note(frame, reading):
+                snapshots.update(part.symbol for part in reading.parts if part.is_snapshot)
+
+            async with (
+                VenueServer(venue, market, limits=FREE) as server,
+                Desk(server, channels=["books"], connections=2, on_frame=note) as desk,
+            ):
+                await desk.live(2)
+                await desk.caught_up(60)
+                first = dict(snapshots)
+                asked = [desk.feed.renew("books", "BTC-USDT") for _ in range(3)]
+                await desk.until(lambda: sum(snapshots.values()) == sum(first.values()) + 2)
+                await desk.caught_up(60)
+                again = desk.feed.renew("books", "BTC-USDT")
+                return first, asked, again, dict(snapshots), desk.feed.stats()
+
+        first, asked, again, snapshots, stats = run(scene())
+        [btc] = {symbol for symbol in snapshots if symbol.startswith("BTC")}
+        assert {2} == set(first.values())
+        assert 4 == snapshots[btc]
+        assert ([2, 0, 0], 2) == (asked, again)
+        assert (2, {}) == (stats["lives"], stats["refused"])
+
     @pytest.mark.parametrize(("venue", "market"), DECODED)
     def test_duplicates_are_published_once(self, venue, market):
         async def scene():
@@ -373,7 +424,7 @@ class TestFaults:
 
         async def scene():
             async with VenueServer("kraken", limits=FREE) as server:
-                server.slow_handshakes(5.0)
+                server.slow_handshakes(1.0)
                 async with Desk(server, rules=hurried("kraken", open_within_s=0.2)) as desk:
                     await desk.until(lambda: desk.reasons(State.ENDED))
                     server.slow_handshakes(0.0)
@@ -558,6 +609,51 @@ class TestRedundancy:
 
         assert (108, 36, 72) == (copies, len(distinct), merger.counts["duplicates"])
         assert len(distinct) == sum(merger.first.values())
+
+
+class TestChaos:
+    @pytest.mark.parametrize("venue", NUMBERED)
+    @pytest.mark.parametrize("connections", [1, 2])
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_every_trade_is_told_once_or_counted_as_missing(self, venue, connections, seed):
+        """Breaks, closes, silences, notices, refusals and harmed frames at random: the sums hold."""
+
+        async def scene():
+            dice = random.Random(seed)
+            faults = lambda number: Faults(  # noqa: E731
+                drop=0.01, duplicate=0.02, reorder=0.01, truncate=0.01, garbage=0.01, seed=100 * seed + number
+            )
+            rules = hurried(venue, dead_after_s=0.4, ping_after_s=0.1)
+            async with (
+                VenueServer(venue, limits=FREE, keep=True, faults=faults) as server,
+                Desk(server, channels=["trades"], connections=connections, rules=rules) as desk,
+            ):
+                await desk.live(connections)
+                await desk.caught_up(60)
+                actions = (
+                    lambda chosen: server.abort(chosen),
+                    lambda chosen: server.close(dice.choice([1000, 1001, 1012, 4000]), "", chosen),
+                    lambda chosen: server.silence(chosen),
+                    lambda chosen: server.close_on_schedule(0.0, chosen),
+                    lambda chosen: server.refuse(dice.choice([429, 503])),
+                )
+                for _ in range(15):
+                    await server.advance(dice.randrange(40))
+                    if server.clients:
+                        done = dice.choice(actions)(dice.choice(list(server.clients)))
+                        await done if done is not None else None
+                    await asyncio.sleep(dice.random() * 0.03)
+                # Calm again: enough for a trade of each that shows what was missing before.
+                await desk.until(lambda: list(desk.feed.states.values()).count(State.LIVE) == connections)
+                for client in server.clients.values():
+                    client.harm.faults = Faults()
+                await desk.caught_up(200)
+                return desk.trades(), truth(server), desk.feed.stats()
+
+        trades, expected, stats = run(scene())
+        assert not Counter(trades) - Counter(expected), "told twice, or never sent"
+        assert len(expected) - len(trades) == stats["missing"]
+        assert stats["lives"] > connections
 
 
 class TestCallers:

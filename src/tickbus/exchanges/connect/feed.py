@@ -26,7 +26,7 @@ from tickbus.exchanges.connect.rules import Rules
 from tickbus.exchanges.connect.snapshots import Snapshots
 from tickbus.exchanges.connect.venues import Stream, adapter
 from tickbus.exchanges.decoders import VenueDecoder, decoder_for, venues
-from tickbus.exchanges.readings import Kind, Part, Reading
+from tickbus.exchanges.readings import Kind, Part, Reading, Sequence
 from tickbus.exchanges.recorder import Recorder
 from tickbus.exchanges.sequences import GAP, OK, Chains
 
@@ -98,7 +98,8 @@ class Feed:
         self.counts: Counter[str] = Counter()
         self.states: dict[str, str] = {}
         self._merger = Merger(self._make_decoder(), bus, dedup)
-        self._chains = Chains()
+        #: By connection, and gone with it: their number grows with every reconnect.
+        self._chains: dict[str, Chains] = {}
         self._suspect: set[tuple[str, Stream]] = set()
         self._recorder = recorder
         self._on_frame, self._on_change, self._on_snapshot = on_frame, on_change, on_snapshot
@@ -199,7 +200,7 @@ class Feed:
         """A frame has come and, if at all, been recorded."""
         self.counts["frames"] += 1
         self.counts[reading.kind] += 1
-        if reading.sequence is not None and self._verdict((link.name, ""), reading.sequence) == GAP:
+        if reading.sequence is not None and self._verdict(link, Stream("", ""), reading.sequence) == GAP:
             self._lost_something(link)
         for part in reading.parts if reading.kind == Kind.DATA else ():
             self._follow(link, part, receive_ns)
@@ -215,6 +216,7 @@ class Feed:
             self._merger.lost(link.group, link.name)
             self._suspect = {pair for pair in self._suspect if pair[0] != link.name}
             self.states.pop(link.name, None)
+            self._chains.pop(link.name, None)
         elif change.state not in (State.REFUSED, State.GAP, State.RECOVERED):
             self.states[link.name] = change.state
         self.changes[change.state] += 1
@@ -224,8 +226,8 @@ class Feed:
     def _follow(self, link: Link, part: Part, receive_ns: int) -> None:
         """Test the sequence of a stream; a book with a gap is asked for anew."""
         stream = self.adapter.stream_of(part)
-        is_first = not self._chains.get((link.name, *stream)).is_begun
-        verdict = self._verdict((link.name, *stream), part.sequence)
+        is_first = not self._chains_of(link).get(stream).is_begun
+        verdict = self._verdict(link, stream, part.sequence)
         if not self.adapter.is_book(stream.channel):
             if verdict == GAP:
                 self._tell_gap(link, stream, receive_ns)
@@ -239,8 +241,11 @@ class Feed:
         elif part.is_snapshot:
             self._recovered(link.name, stream)
 
-    def _verdict(self, key: tuple[str, ...], sequence: Any) -> str:
-        verdict = self._chains.check(key, sequence)
+    def _chains_of(self, link: Link) -> Chains:
+        return self._chains.setdefault(link.name, Chains())
+
+    def _verdict(self, link: Link, stream: Stream, sequence: Sequence | None) -> str:
+        verdict = self._chains_of(link).check(stream, sequence)
         if verdict != OK:
             self.counts[verdict] += 1
         return verdict

@@ -39,7 +39,7 @@ class Merger:
         published: Events that went to the bus.
         counts: Events told before, frames with nothing new, frames without identities from those that do
             not lead, frames of which it could not be said which events are new.
-        first: By connection, how many events with an identity came there first.
+        first: By line of connections, how many events with an identity came there first.
         chains: Of what was published, the sequences of numbered trades: what both connections missed.
     """
 
@@ -140,7 +140,9 @@ class Merger:
 
     def _note(self, connection: str, reading: Reading, ids: Identities, fresh: list[bool]) -> None:
         new = zip(ids, fresh, strict=False)
-        self.first[connection] += sum(1 for (_, id), is_new in new if is_new and id is not None)
+        # By line, not by life: a count for every reconnect would grow for ever.
+        line = connection.rpartition(".")[0] or connection
+        self.first[line] += sum(1 for (_, id), is_new in new if is_new and id is not None)
         for part in reading.parts:
             if part.ids and part.sequence is not None and part.sequence.previous is None:
                 self.chains.check((part.channel, part.symbol), part.sequence)

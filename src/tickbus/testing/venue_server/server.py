@@ -142,6 +142,7 @@ class VenueServer:
         self._handshake_s = 0.0
         self._where = (host, port)
         self._refusals: deque[tuple[int, float | None]] = deque()
+        self._rest_refusals: deque[tuple[int, float | None]] = deque()
         self._attempts: deque[float] = deque()
         self._connections = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -204,6 +205,10 @@ class VenueServer:
         """Answer the next connection attempts with an HTTP error."""
         self._refusals.extend([(status, retry_after_s)] * times)
 
+    def refuse_rest(self, status: int = 429, *, times: int = 1, retry_after_s: float | None = None) -> None:
+        """Answer the next REST requests with an HTTP error."""
+        self._rest_refusals.extend([(status, retry_after_s)] * times)
+
     def silence(self, connection: int | None = None, *, on: bool = True) -> None:
         """Send nothing more, while the connection stands."""
         for client in self._chosen(connection):
@@ -247,6 +252,8 @@ class VenueServer:
         url = urlsplit(request.path)
         protocol = self._protocol(self.simulation, request.path, self.limits, any_symbol=False)
         if (page := protocol.http(url.path, dict(parse_qsl(url.query)))) is not None:
+            if self._rest_refusals:
+                return self._refused(socket, *self._rest_refusals.popleft())
             self.counts["http"] += 1
             return socket.respond(HTTPStatus(page[0]), page[1])
         if self._refusals:
