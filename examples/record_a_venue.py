@@ -41,18 +41,20 @@ async def record(path: Path) -> list[bytes]:
                 url=venue.url,
             )
             feeding = asyncio.create_task(feed.run())
-            while list(feed.states.values()) != ["live", "live"]:
-                await asyncio.sleep(0.01)
+            await feed.live()
             await venue.advance(200)
             venue.abort(0)
             await lost.wait()
             await venue.advance(200)
-            while trades.lag < len(venue.trades):
-                await asyncio.sleep(0.01)
+            events = []
+            async for event in trades:
+                events.append(event.bytes())
+                if len(events) == len(venue.trades):
+                    break
             feed.stop()
             await feeding
-            print(f"the venue told {len(venue.trades)} trades, the bus has {trades.lag}")
-        return [event.bytes() for event in trades.drain(1_000)]
+            print(f"the venue told {len(venue.trades)} trades, the bus {len(events) + trades.lag}")
+    return events
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ OUTPUT = {
     ),
     "record_a_venue.py": (
         "a connection is lost: closed 1006\n"
-        "the venue told 99 trades, the bus has 99\n"
+        "the venue told 99 trades, the bus 99\n"
         "the recording gives the same 99: True\n"
     ),
     "two_processes.py": "the strategy saw 62900.0\nthe desk saw stop_loss_triggered at 62900.0\n",

@@ -680,6 +680,20 @@ class TestCallers:
         assert stats["counts"]["callback_errors"] == stats["counts"]["frames"]
         assert "division by zero" in caplog.text
 
+    def test_says_when_all_is_live(self):
+        """Not before the last of several connections is, also after one was lost."""
+
+        async def scene():
+            async with VenueServer("kraken", limits=FREE) as server, Desk(server, connections=3) as desk:
+                await asyncio.wait_for(desk.feed.live(), TIMEOUT_S)
+                first = desk.feed.changes[State.LIVE]
+                server.abort(1)
+                await desk.until(lambda: desk.reasons(State.ENDED))
+                await asyncio.wait_for(desk.feed.live(), TIMEOUT_S)
+                return first, desk.feed.changes[State.LIVE]
+
+        assert (3, 4) == run(scene())
+
     def test_a_closed_bus_ends_the_feed(self):
         """With the bus's own error, instead of frames that go nowhere."""
 

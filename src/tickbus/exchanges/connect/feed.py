@@ -118,6 +118,7 @@ class Feed:
             for number in range(connections)
         ]
         self._stopping = asyncio.Event()
+        self._changed = asyncio.Event()
 
     async def run(self) -> None:
         """
@@ -140,6 +141,12 @@ class Feed:
                 task.cancel()
             await asyncio.gather(stopping, *tasks, return_exceptions=True)
             await self._snapshots.close()
+
+    async def live(self) -> None:
+        """Return when all of it is subscribed, on as many connections as were asked for."""
+        while not all(any(link.live.is_set() for link in line.links) for line in self._lines):
+            self._changed.clear()
+            await self._changed.wait()
 
     def stop(self) -> None:
         """Let `run` return."""
@@ -219,9 +226,8 @@ class Feed:
             self._chains.pop(link.name, None)
         elif change.state not in (State.REFUSED, State.GAP, State.RECOVERED):
             self.states[link.name] = change.state
-        self.changes[change.state] += 1
-        if self._on_change is not None:
-            self._call(self._on_change, change)
+        self._changed.set()
+        self._change(change)
 
     def _follow(self, link: Link, part: Part, receive_ns: int) -> None:
         """Test the sequence of a stream; a book with a gap is asked for anew."""
