@@ -28,6 +28,7 @@ Every exception of tickbus, by what the caller does next.
     │   └── JournalLateError (TimeoutError)   the process that keeps the journal does not answer
     ├── InFlightFullError (TimeoutError)      wait for acknowledgements; the event is not published
     ├── CaptureError (ValueError)             a recorded file cannot be read
+    │   └── CaptureCutOffError                the file ends in the middle; what came before is good
     ├── ConfigError (ValueError)              correct the configuration; the message names the place
     ├── UntrustedBookError (LookupError)      wait for the book's recovery, or read it knowingly
     ├── QueryError (ValueError)               correct the time, range, argument or SQL of the query
@@ -49,6 +50,7 @@ __all__ = [
     "BusLockedError",
     "BusOwnerError",
     "CapacityError",
+    "CaptureCutOffError",
     "CaptureError",
     "ConfigError",
     "CorruptJournalError",
@@ -244,6 +246,10 @@ class InFlightFullError(TickbusError, TimeoutError):
 
 class CaptureError(TickbusError, ValueError):
     """A recorded file is unreadable, foreign or damaged; the message names file and line."""
+
+
+class CaptureCutOffError(CaptureError):
+    """A recorded file ends in the middle of a line or of compressed data; frames before it were yielded."""
 
 
 class UntrustedBookError(TickbusError, LookupError):

@@ -7,7 +7,10 @@ from checkout import named, rust_code, sources, texts
 
 LINES_A_FILE = 500
 #: Files over the limit today, with the length they may not exceed. Empty is the goal.
-LONG_FILES: dict[str, int] = {}
+LONG_FILES: dict[str, int] = {
+    # The stub of one native module is one file.
+    "src/tickbus/_native.pyi": 700,
+}
 
 #: The files that map memory, call the system or lend memory to NumPy and Arrow; see docs/safety.md.
 UNSAFE_FILES = {

@@ -63,7 +63,8 @@ impl BookChange {
 #[pymethods]
 impl Books {
     #[new]
-    #[pyo3(signature = (decoder, *, stale_after_s=Some(30.0), recovery_s=10.0))]
+    #[pyo3(signature = (decoder, *, stale_after_s=Some(30.0), recovery_s=10.0),
+           text_signature = "(decoder, *, stale_after_s=30.0, recovery_s=10.0)")]
     fn py_new(
         decoder: Bound<'_, Decoder>,
         stale_after_s: Option<f64>,

@@ -20,7 +20,7 @@ from tickbus.errors import TickbusError
 
 COMMANDS = (
     *("demo", "bench", "serve", "top", "tail", "record", "query", "replay", "deadletters"),
-    *("inspect", "verify", "compact", "doctor"),
+    *("inspect", "verify", "compact", "doctor", "exchanges"),
 )
 _INTERRUPTED = 128 + signal.SIGINT
 

@@ -8,6 +8,11 @@ Once a second it says how many events a second are journaled and how many of eac
 runs, critical events of every process on the bus are persisted here before anybody sees them. A recorder
 that was killed is started again with the same arguments and goes on where the journal ends.
 
+With --raw it records what a venue sends instead, each frame with its receive time before anything reads it,
+and publishes it into the bus NAME, if one is given:
+
+    tickbus record --raw binance.rec.jsonl.zst --venue binance --symbols BTC-USDT,ETH-USDT --connections 2
+
 A full disk is told of and tried again. Exit code: 0 when it was ended, 1 when no bus runs under the name,
 another process keeps its journal or writes to the directory (the message has its PID), the journal is
 damaged, or a sync has failed.
@@ -27,6 +32,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tickbus.cli import _record_raw
 from tickbus.cli._numbers import above_0
 
 if TYPE_CHECKING:
@@ -44,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from tickbus.journal import Journal
 
     levels = {"critical": Journal("").critical, "high": Journal("").high, "normal": Journal("").normal}
-    parser.add_argument("bus", metavar="NAME", help="name of the bus")
-    parser.add_argument("path", metavar="PATH", help="directory of the journal, made if need be")
+    parser.add_argument("bus", metavar="NAME", nargs="?", help="name of the bus")
+    parser.add_argument("path", metavar="PATH", nargs="?", help="directory of the journal, made if need be")
     for lane, level in levels.items():
         parser.add_argument(
             f"--{lane}", choices=_LEVELS, default=level, help=f"level of {lane} events ({level})"
@@ -64,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--for", type=above_0, dest="seconds", metavar="SECONDS", help="end after so long")
     parser.add_argument("--json", action="store_true", help="print figures as one JSON object a line")
+    _record_raw.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,6 +78,11 @@ def run(args: argparse.Namespace) -> int:
     from tickbus import Bus
     from tickbus.journal import Journal
 
+    if args.raw:
+        return _record_raw.run(args)
+    if not args.bus or not args.path:
+        print("tickbus record: the following arguments are required: NAME, PATH", file=sys.stderr)
+        return 2
     journal = Journal(
         args.path,
         critical=args.critical,

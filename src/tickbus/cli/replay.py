@@ -6,6 +6,10 @@ Play stored events into a named bus, where strategies take them for live:
 Events keep their timestamps and order. Without --speed they go as fast as the bus takes them, and readers
 that do not keep up are lapped, as they would be live. --wait lets strategies attach first.
 
+With --raw the paths are recordings of frames, as `tickbus record --raw` and other recorders make them:
+
+    tickbus replay --raw monday.rec.jsonl.zst desk --speed 1
+
 Progress goes to standard error. Exit code: 0 when all was published, 1 when the store cannot be read or the
 bus refused an event, 130 after Ctrl-C, which prints the summary too.
 """
@@ -20,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from tickbus.cli import _replay_raw
 from tickbus.cli._numbers import above_0, from_0
 from tickbus.cli.query import add_selection, opened, selection
 
@@ -32,12 +37,13 @@ HELP = "play stored events into a bus"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("store", metavar="PATH", help="folder of the stored events")
+    parser.add_argument("store", metavar="PATH", nargs="+", help="folder of the stored events")
     parser.add_argument("bus", metavar="BUS", help="name of the bus, opened if need be")
     parser.add_argument("--speed", type=above_0, help="times the recorded pace (as fast as possible)")
     parser.add_argument("--wait", type=from_0, default=0.0, metavar="S", help="wait before the first event")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     add_selection(parser)
+    _replay_raw.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,7 +51,12 @@ def run(args: argparse.Namespace) -> int:
     from tickbus import Bus
     from tickbus.store import Replay
 
-    with opened([args.store], args.salvage) as store, Bus(args.bus) as bus, ExitStack() as shown:
+    if args.raw:
+        return _replay_raw.run(args)
+    if len(args.store) > 1:
+        print("tickbus replay: several PATHs go with --raw only", file=sys.stderr)
+        return 2
+    with opened(args.store, args.salvage) as store, Bus(args.bus) as bus, ExitStack() as shown:
         show = shown.enter_context(_shown())
         player = Replay(store, bus, speed=args.speed, progress=show, **selection(args))
         time.sleep(args.wait)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import ast
 import base64
 import binascii
+import contextlib
 import heapq
 import itertools
 import json
@@ -28,7 +29,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from tickbus.errors import CaptureError
+from tickbus.errors import CaptureCutOffError, CaptureError
 from tickbus.exchanges import detect
 from tickbus.exchanges.decoders import VenueDecoder, decoder_for
 from tickbus.exchanges.lines import LineReader
@@ -45,6 +46,14 @@ class Frame(NamedTuple):
     data: bytes
 
 
+class Change(NamedTuple):
+    """A connection stood ("connect"), was wholly subscribed ("live") or was no more ("close")."""
+
+    time_ns: int
+    connection: str
+    kind: str
+
+
 class Capture:
     """
     A recorded file; made by `open_capture`. Iterating reads it from the start, each time.
@@ -56,6 +65,7 @@ class Capture:
             the market is empty, and so is the venue where nothing in the file names it.
         markets: Market by connection, where the file's connections go to several; else empty.
         instrument: The venue's name of the instrument of frames that name none, where all are of one.
+        cut_off: Where and how the file ended too early, after an iteration that got there; else empty.
         size_bytes: Length of the stored file.
         position_bytes: How far the latest iteration has got in it; for progress.
     """
@@ -69,8 +79,10 @@ class Capture:
         *,
         markets: Mapping[str, str] | None = None,
         instrument: str | None = None,
+        accept_cut: bool = False,
     ) -> None:
         self.path = path
+        self.cut_off = ""
         self.format = format
         self.venue = venue
         self.market = market
@@ -78,6 +90,7 @@ class Capture:
         self.instrument = instrument
         self.size_bytes = os.stat(path).st_size
         self._readers: list[LineReader] = []
+        self._accept_cut = accept_cut
 
     def __repr__(self) -> str:
         return f"Capture({self.path!r}, format={self.format!r}, venue={self.venue!r}, market={self.market!r})"
@@ -109,11 +122,35 @@ class Capture:
         return min((reader.position_bytes for reader in self._readers), default=0)
 
     def __iter__(self) -> Iterator[Frame]:
-        if self.format == detect.TSJSON:
-            return _tsjson(self._read())
-        if self.format == detect.TEXT:
-            return _text(self._read())
-        return self._jsonl()
+        self.cut_off = ""
+        if self.format == detect.JSONL:
+            yield from self._jsonl()
+        else:
+            read = _tsjson if self.format == detect.TSJSON else _text
+            yield from self._until_cut(read(self._read()))
+        if self.cut_off and not self._accept_cut:
+            raise CaptureCutOffError(self.cut_off)
+
+    def changes(self) -> Iterator[Change]:
+        """
+        What became of the file's connections, in the order it was recorded; of our own recordings only.
+
+        A file that is cut off ends quietly: reading its frames says so.
+        """
+        if self.format != detect.JSONL:
+            return
+        with contextlib.suppress(CaptureCutOffError):
+            for record in _records(LineReader(self.path), kinds=_CHANGES):
+                if {"conn", "ts"} <= record.keys() and record["t"] in _CHANGES:
+                    time_ns = _nanoseconds(*record["ts"].encode().split(b"."))
+                    yield Change(time_ns, record["conn"], record["t"])
+
+    def _until_cut(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """*frames*, and a note where they end too early: other connections may have more to tell."""
+        try:
+            yield from frames
+        except CaptureCutOffError as error:
+            self.cut_off = str(error)
 
     def _read(self) -> LineReader:
         self._readers = [LineReader(self.path)]
@@ -122,9 +159,9 @@ class Capture:
     def _jsonl(self) -> Iterator[Frame]:
         connections, in_order = _survey(LineReader(self.path))
         if in_order:
-            return _jsonl(self._read(), None)
+            return self._until_cut(_jsonl(self._read(), None))
         self._readers = [LineReader(self.path) for _ in connections]
-        streams = [_jsonl(*pair) for pair in zip(self._readers, connections, strict=True)]
+        streams = [self._until_cut(_jsonl(*pair)) for pair in zip(self._readers, connections, strict=True)]
         return heapq.merge(*streams, key=lambda frame: frame.receive_ns)
 
 
@@ -141,7 +178,11 @@ class Decoders(dict[str, VenueDecoder]):
 
 
 def open_capture(
-    path: str | os.PathLike[str], *, venue: str | None = None, market: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    venue: str | None = None,
+    market: str | None = None,
+    accept_cut: bool = False,
 ) -> Capture:
     """
     Recognise a recorded file.
@@ -150,6 +191,7 @@ def open_capture(
         path: The file; compressed or not.
         venue: One that there is a decoder for, where the file does not say.
         market: Market of that venue, see `Decoder`; "spot" when only the venue is given.
+        accept_cut: End quietly where the file was cut off, and say so in `cut_off`, instead of raising.
     Raises:
         CaptureError: The file is unreadable or no capture.
         MissingExtraError: It is Zstandard-compressed and `zstandard` is not installed.
@@ -157,7 +199,7 @@ def open_capture(
     reader = LineReader(path)
     format = None
     lines = []
-    for line in itertools.islice(reader, detect.LINES_PROBED):
+    for line in _first_lines(reader):
         if format is None and line.strip():
             format = detect.format_of(line)
             if format is None:
@@ -175,13 +217,33 @@ def open_capture(
     else:
         market = market or "spot"
     instrument = detect.only_instrument(lines) if venue == "binance" else None
-    return Capture(reader.path, format, venue, market, markets=markets, instrument=instrument)
+    return Capture(
+        reader.path,
+        format,
+        venue,
+        market,
+        markets=markets,
+        instrument=instrument,
+        accept_cut=accept_cut,
+    )
+
+
+def _first_lines(reader: LineReader) -> Iterator[bytes]:
+    """As many as are probed; fewer where a short file is cut off, which reading its frames will say."""
+    begun = False
+    try:
+        for line in itertools.islice(reader, detect.LINES_PROBED):
+            begun = True
+            yield line
+    except CaptureCutOffError:
+        if not begun:
+            raise
 
 
 def _markets(path: str) -> dict[str, str]:
     """Market by connection, from the addresses that were connected to."""
     markets = {}
-    for line in LineReader(path):
+    for line in _all_lines(path):
         if not line.startswith(b'{"t":"connect"'):
             continue
         try:
@@ -193,6 +255,11 @@ def _markets(path: str) -> dict[str, str]:
             # Reading the frames will name the line.
             continue
     return markets
+
+
+def _all_lines(path: str) -> Iterator[bytes]:
+    with contextlib.suppress(CaptureCutOffError):
+        yield from LineReader(path)
 
 
 def merge(captures: Iterable[Capture]) -> Iterator[tuple[Capture, Frame]]:
@@ -265,16 +332,23 @@ def _jsonl(reader: LineReader, only: str | None) -> Iterator[Frame]:
             raise reader.error(f"'recv' record without conn, ts and data or b64 ({error!r})") from error
 
 
-def _records(reader: LineReader) -> Iterator[dict[str, str]]:
+#: What our own recorder says about connections.
+_CHANGES = ("connect", "live", "close")
+
+
+def _records(reader: LineReader, kinds: tuple[str, ...] = ()) -> Iterator[dict[str, str]]:
+    """All records, or those that begin like one of *kinds*."""
+    begins = tuple(f'{{"t":"{kind}"'.encode() for kind in kinds)
     for line in reader:
-        if not line.strip():
+        if not line.strip() or (begins and not line.startswith(begins)):
             continue
         try:
             # Numbers stay text: a float of seconds has no room for nanoseconds.
             record = json.loads(line, parse_float=str, parse_int=str)
         except ValueError as error:
-            cut_off = "" if reader.ended_in_newline else "; the file is cut off"
-            raise reader.error(f"not a JSON record{cut_off}: {error}") from error
+            if not reader.ended_in_newline:
+                raise CaptureCutOffError(str(reader.error(f"the last line is cut off: {error}"))) from error
+            raise reader.error(f"not a JSON record: {error}") from error
         if not isinstance(record, dict):
             raise reader.error(f"expected a record with 't', found {line[:40]!r}")
         yield record
@@ -284,10 +358,11 @@ def _survey(reader: LineReader) -> tuple[list[str], bool]:
     """The connections with received frames, and whether these are in order of time as they stand."""
     connections: dict[str, None] = {}
     in_order, latest = True, 0
-    for frame in _jsonl(reader, None):
-        connections[frame.connection] = None
-        in_order = in_order and latest <= frame.receive_ns
-        latest = frame.receive_ns
+    with contextlib.suppress(CaptureCutOffError):
+        for frame in _jsonl(reader, None):
+            connections[frame.connection] = None
+            in_order = in_order and latest <= frame.receive_ns
+            latest = frame.receive_ns
     return list(connections), in_order
 
 
@@ -302,4 +377,4 @@ def _check_end(reader: LineReader, data: bytes) -> None:
     try:
         json.loads(data)
     except ValueError as error:
-        raise reader.error("the last line is cut off") from error
+        raise CaptureCutOffError(str(reader.error("the last line is cut off"))) from error

@@ -100,6 +100,9 @@ def market_of(path: str, format: str, lines: Iterable[bytes]) -> tuple[str, str]
     look: tuple[str, str] | None = None
     for line in lines:
         if format == JSONL and isinstance(record := _record(line), dict) and record.get("t") == "header":
+            if record.get("venue") and record.get("market"):
+                # Our own recorder says it in our words.
+                return str(record["venue"]), str(record["market"])
             exchange = str(record.get("exchange"))
             return _RECORDED_AS.get(exchange) or (exchange.lower(), "")
         if format == TEXT and (address := re.match(rb"(wss?://\S+) (?:<->|<-) ", line)):

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from tickbus.errors import CaptureError, MissingExtraError
+from tickbus.errors import CaptureCutOffError, CaptureError, MissingExtraError
 
 #: No venue's frame is longer; the largest recorded one, a full book, has 7 MB.
 LINE_BYTES_MAX = 64 << 20
@@ -108,7 +108,7 @@ class LineReader:
                 if frame.eof:
                     frame, begun = unpacker(), False
         if begun:
-            raise self.error("compressed file is cut off")
+            raise CaptureCutOffError(str(self.error("compressed file is cut off")))
 
 
 def _gzip() -> Any:
