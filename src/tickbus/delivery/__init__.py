@@ -210,6 +210,7 @@ class Delivery:
             start=start,
             wait=wait,
             known=self._known,
+            done=self._done,
         )
         self._roles.append(member)
         return member
@@ -333,6 +334,12 @@ class Delivery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _done(self, sequence: int, role: str) -> bool:
+        """Whether the log says that the role has acknowledged the event."""
+        self._read_all()
+        tracked = self._state.find(sequence)
+        return self._is_settled_before(sequence) if tracked is None else role in tracked.acked
 
     def _known(self, role: str) -> tuple[str, ...] | None:
         self._read_all()
