@@ -127,6 +127,7 @@ def test_a_loop_that_was_stopped_in_the_middle_of_an_escalation_does_nothing_mor
     with tb.Bus(bus_name, journal=kept) as bus:
         wire.register(bus)
         told = bus.subscribe("system.delivery_loop.>", "system.delivery_escalated.>")
+        done = bus.subscribe("system.delivery_step_done.>")
         first = fork(lambda: run(stops=True))
         assert told.poll(30).value == first.pid
         event_id = bus.publish(RISK, "BTC-USDT", 0.2)
@@ -136,6 +137,8 @@ def test_a_loop_that_was_stopped_in_the_middle_of_an_escalation_does_nothing_mor
         escalated = told.poll(30)
         assert (escalated.type_name, escalated.metadata) == ("delivery_escalated", event_id >> 2)
         assert os.read(steps, 9) == b"s"
+        # Who died before it had said so would have the step done again.
+        assert done.poll(30).metadata == event_id >> 2
 
         os.kill(first.pid, signal.SIGCONT)
         late = told.poll(30)
