@@ -172,7 +172,9 @@ def _refuse_if_held(folder: Path, term: int, watch: Watch | None) -> int:
         raise CursorLockedError("another process is taking the loop over") from None
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, handle)
-        beats, pid, ahead = _CONTENT.unpack(os.pread(handle, _CONTENT.size, 0))
+        # It is not synced: a power cut can leave the name alone.
+        content = os.pread(handle, _CONTENT.size, 0).ljust(_CONTENT.size, b"\0")
+        beats, pid, ahead = _CONTENT.unpack(content)
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
