@@ -137,7 +137,7 @@ def test_a_loop_that_was_stopped_in_the_middle_of_an_escalation_does_nothing_mor
         escalated = told.poll(30)
         assert (escalated.type_name, escalated.metadata) == ("delivery_escalated", event_id >> 2)
         assert os.read(steps, 9) == b"s"
-        # Who died before it had said so would have the step done again.
+        # Else the next loop does it once more.
         assert done.poll(30).metadata == event_id >> 2
 
         os.kill(first.pid, signal.SIGCONT)

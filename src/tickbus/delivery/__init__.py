@@ -335,15 +335,15 @@ class Delivery:
     ) -> None:
         self.close()
 
+    def _known(self, role: str) -> tuple[str, ...] | None:
+        self._read_all()
+        return self._state.roles.get(role)
+
     def _done(self, sequence: int, role: str) -> bool:
         """Whether the log says that the role has acknowledged the event."""
         self._read_all()
         tracked = self._state.find(sequence)
         return self._is_settled_before(sequence) if tracked is None else role in tracked.acked
-
-    def _known(self, role: str) -> tuple[str, ...] | None:
-        self._read_all()
-        return self._state.roles.get(role)
 
     def _check(self, event_id: int) -> int:
         sequence = event_id >> 2
