@@ -230,6 +230,19 @@ class TestRetries:
         assert oms.poll() is not None
         assert oms.attempt == 2
 
+    def test_of_what_was_acknowledged_before_a_member_came_are_passed_over(self, desk, delivery, make):
+        """The loop had not read the acknowledgement when it wrote who gets the event again."""
+        first = delivery.subscribe("risk.>", role="oms", ack="manual")
+        event_id = desk.publish(RISK, "BTC-USDT", 0.2)
+        first.ack(first.poll(5))
+        second = make().subscribe("risk.>", role="oms", ack="manual")
+        again = wire.pack_attempt(2, second.number)
+        desk.publish(wire.NUMBERS[Kind.REDELIVER], 0, again, metadata=event_id >> 2, source="oms")
+        assert second.poll() is None
+        other_id = desk.publish(RISK, "BTC-USDT", 0.2)
+        desk.publish(wire.NUMBERS[Kind.REDELIVER], 0, again, metadata=other_id >> 2, source="oms")
+        assert second.poll(5).id == other_id
+
     def test_are_at_once_after_a_restart(self, desk, delivery, loop, clocks):
         one = loop()
         oms = delivery.subscribe("risk.>", role="oms", ack="manual")

@@ -84,6 +84,59 @@ class TestEscalation:
         turn(loop())
         assert told.poll() is None, "once across restarts"
 
+    @pytest.mark.parametrize("jump", [-86_400, -3, 3, 86_400])
+    @pytest.mark.parametrize("saved", [True, False])
+    def test_counts_the_time_whatever_the_wall_clock_was_set_to_meanwhile(
+        self, desk, loop, clocks, jump, saved
+    ):
+        """What the snapshot knows is exact; what is younger than it may be late, and is never early."""
+        one = loop()
+        told = desk.subscribe("system.delivery_escalated.>")
+        publish(desk, clocks)
+        turn(one)
+        clocks.move(2.0)
+        if saved:
+            one.save()
+        one.abandon()
+        clocks.jump(jump)
+        clocks.move(1.0)
+        again = loop()
+        turn(again)
+        clocks.move(1.99)
+        turn(again)
+        assert told.poll() is None
+        clocks.move(0.01)
+        turn(again)
+        if saved or jump > 0:
+            assert told.poll() is not None
+        clocks.move(3.0)
+        turn(again)
+        assert saved or jump > 0 or told.poll() is not None
+        assert told.poll() is None
+
+    def test_of_what_was_redriven_counts_from_then_also_across_a_restart(self, desk, loop, clocks):
+        policy = Policy(retry=Retry(attempts=1))
+        one = loop(policy)
+        told = desk.subscribe("system.delivery_escalated.>")
+        event_id = publish(desk, clocks)
+        turn(one)
+        clocks.move(5.0)
+        turn(one)
+        assert told.poll().value == 1
+        clocks.move(60.0)
+        turn(one)
+        with Delivery(desk, loop=False) as delivery:
+            delivery.redrive(event_id)
+        turn(one)
+        one.close()
+        clocks.move(4.99)
+        again = loop(policy)
+        turn(again)
+        assert told.poll() is None
+        clocks.move(0.01)
+        turn(again)
+        assert told.poll().value == 2
+
     def test_goes_up_the_ladder(self, desk, delivery, loop, clocks):
         called = []
         ladder = (NextRole("boss"), called.append, Publish(STOP, value=3.0))

@@ -222,6 +222,10 @@ class TestLease:
             Lease(tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["loop.2"]
 
+    def test_follows_one_whose_file_lost_its_content_with_the_machine(self, tmp_path):
+        (tmp_path / "loop.3").touch()
+        assert Lease(tmp_path).term == 4
+
     def test_takes_away_what_killed_ones_left(self, tmp_path):
         (tmp_path / "loop.0.abc.new").touch()
         Lease(tmp_path)

@@ -101,6 +101,7 @@ class World(RuleBasedStateMachine):
             start="latest",
             wait="sleep",
             known=lambda role: self.loop.state.roles.get(role) if self.loop else None,
+            done=self.delivery._done,
         )
         self.members[name].append(member)
 

@@ -148,6 +148,8 @@ class Desk:
         for who in self.everybody[:-1]:
             self.start(who)
         with self._bus() as bus, Delivery(bus, loop=False, policies=self._policies()) as delivery:
+            # What was published while no host was there is seen when this one is.
+            _until(lambda: _is_persisted(bus), SETTLE_S)
             _until(lambda: not delivery.stats()["pending"], SETTLE_S)
             for who in self.members:
                 self.kill(who)
@@ -332,6 +334,13 @@ def _while_the_journal_is_late(work: Callable[[], None]) -> None:
         with suppress(BackpressureError, StalledError, JournalError):
             work()
         time.sleep(0.01)
+
+
+def _is_persisted(bus: tb.Bus) -> bool:
+    """Whether a critical event can be persisted, and so all before it are."""
+    with suppress(BackpressureError, StalledError, JournalError):
+        return bus.publish(STOP, "BTC-USDT", 0.0) >= 0
+    return False
 
 
 def _until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:

@@ -218,6 +218,7 @@ class Delivery:
             start=start,
             wait=wait,
             known=self._known,
+            done=self._done,
         )
         self._roles.append(member)
         return member
@@ -358,6 +359,12 @@ class Delivery:
     def _known(self, role: str) -> tuple[str, ...] | None:
         self._read_all()
         return self._state.roles.get(role)
+
+    def _done(self, sequence: int, role: str) -> bool:
+        """Whether the log says that the role has acknowledged the event."""
+        self._read_all()
+        tracked = self._state.find(sequence)
+        return self._is_settled_before(sequence) if tracked is None else role in tracked.acked
 
     def _check(self, event_id: int) -> int:
         sequence = event_id >> 2

@@ -31,8 +31,10 @@ HUNG_S = 0.5
 #: Looks at one that says nothing, so that whoever did not run itself for a while accuses nobody.
 HUNG_LOOKS = 3
 
-#: Beats, and the process.
-_CONTENT = struct.Struct("<QQ")
+#: Beats, the process, and how far the wall clock is ahead of the monotonic one, in ns.
+_CONTENT = struct.Struct("<QQq")
+#: A wall clock that has moved by more was set.
+_SET_NS = 1_000_000
 _NAME = re.compile(r"loop\.(\d+)\Z")
 #: End of the name of a file that is being made.
 _NEW = ".new"
@@ -69,11 +71,12 @@ class Lease:
 
     def __init__(self, folder: Path, watch: Watch | None = None) -> None:
         before = _newest(folder)
-        if before is not None:
-            _refuse_if_held(folder, before, watch)
+        #: What the last loop knew of the clocks, see `note`; 0 when there was none.
+        self.ahead_before = _refuse_if_held(folder, before, watch) if before is not None else 0
         self.term = (before or 0) + 1
         self._path = folder / f"loop.{self.term}"
         self._beats = 0
+        self._ahead = 0
         self._beaten = time.monotonic()
         self._handle = self._make(folder)
         # Whoever was stopped on the way here may be terms behind.
@@ -96,9 +99,18 @@ class Lease:
             )
         now = time.monotonic()
         if now - self._beaten >= BEAT_S / 2:
-            self._beats += 1
             self._beaten = now
-            os.pwrite(self._handle, _CONTENT.pack(self._beats, os.getpid()), 0)
+            self._beat()
+
+    def note(self, ahead_ns: int) -> None:
+        """Let the next loop know how far the wall clock was ahead of the monotonic one."""
+        if abs(ahead_ns - self._ahead) > _SET_NS:
+            self._ahead = ahead_ns
+            self._beat()
+
+    def _beat(self) -> None:
+        self._beats += 1
+        os.pwrite(self._handle, _CONTENT.pack(self._beats, os.getpid(), self._ahead), 0)
 
     @property
     def lost(self) -> bool:
@@ -118,7 +130,7 @@ class Lease:
         handle, new = tempfile.mkstemp(_NEW, f"{self._path.name}.", folder)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.pwrite(handle, _CONTENT.pack(0, os.getpid()), 0)
+            os.pwrite(handle, _CONTENT.pack(0, os.getpid(), 0), 0)
             os.link(new, self._path)
         except BaseException as error:
             os.close(handle)
@@ -152,17 +164,20 @@ def _remove_before(folder: Path, term: int) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _refuse_if_held(folder: Path, term: int, watch: Watch | None) -> None:
+def _refuse_if_held(folder: Path, term: int, watch: Watch | None) -> int:
+    """Raise while somebody runs the loop; how far the wall clock was ahead for the last who did."""
     try:
         handle = os.open(folder / f"loop.{term}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise CursorLockedError("another process is taking the loop over") from None
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, handle)
+        # It is not synced: a power cut can leave the name alone.
+        content = os.pread(handle, _CONTENT.size, 0).ljust(_CONTENT.size, b"\0")
+        beats, pid, ahead = _CONTENT.unpack(content)
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return
         except BlockingIOError:
-            beats, pid = _CONTENT.unpack(os.pread(handle, _CONTENT.size, 0))
-        if watch is None or not watch.hangs(term, beats):
-            raise CursorLockedError(f"process {pid} runs the loop", pid=pid)
+            if watch is None or not watch.hangs(term, beats):
+                raise CursorLockedError(f"process {pid} runs the loop", pid=pid) from None
+        return int(ahead)

@@ -124,6 +124,7 @@ class Loop:
         # The wall clock first: an event is then taken for younger than it is, and never escalated early.
         wall = self._clock.wall()
         now = self._clock.monotonic()
+        self._lease.note(wall - int(now * 1e9))
         for told in read.told:
             self._follow(told, now, wall)
         if read.roles_changed:
@@ -146,7 +147,7 @@ class Loop:
         if self._replica.state.has_early(self._replica.read()):
             # The places in the lanes would be behind records that are in no state yet.
             return
-        content, places = self._replica.snapshot()
+        content, places = self._replica.snapshot(self._schedule.began())
         # With much pending each half takes a while.
         self._lease.hold()
         files.write_snapshot(self._folder, content, self._lease.term)
@@ -206,17 +207,34 @@ class Loop:
         while replica.pump().events or replica.read() <= number >> 2:
             self._lease.hold()
         wall, now = self._clock.wall(), self._clock.monotonic()
+        self._lease.note(wall - int(now * 1e9))
         self._looked, self._next_save, self._changed = now, now, 1
         pending = replica.state.all_pending()
         for tracked in pending:
             policy = self._policies.of(tracked.event_type)
             if policy is None:
                 continue
-            age = min(max((wall - tracked.time) / 1e9, 0.0), policy.escalate_after_s)
+            age = min(max(self._age(tracked, now, wall), 0.0), policy.escalate_after_s)
             self._schedule.begin(tracked, now, age, at_once=True)
         for tracked in (*pending, *replica.state.all_dead()):
             for step in range(1, tracked.steps + 1):
                 self._carry_out(tracked, step)
+
+    def _age(self, tracked: _native.Tracked, now: float, wall: int) -> float:
+        """
+        Age of an event from before this loop.
+
+        The last snapshot has it on a clock that nobody sets. What was published since has it from the wall
+        clock, as that stands or as the last loop knew it. Which of them is right nobody knows, so the event
+        is taken for the younger.
+        """
+        began = self._replica.began_at.get(tracked.sequence)
+        if began is not None:
+            return now - began
+        age = (wall - tracked.time) / 1e9
+        if before := self._lease.ahead_before:
+            age = min(age, now - (tracked.time - before) / 1e9)
+        return age
 
     def _follow(self, told: Told, now: float, wall: int) -> None:
         """Set the timers that a record asks for."""

@@ -57,6 +57,10 @@ class Replica:
         self.policies: dict[str, Any] | None = snapshot.get("policies")
         noted = snapshot["next"]
         places = _native.bus_places(bus, (snapshot["life"], (noted[0], noted[1], noted[2])))
+        #: When timers of pending events began, on the monotonic clock of this boot of the machine.
+        self.began_at: dict[int, float] = (
+            dict(snapshot.get("timers", ())) if snapshot.get("boot") == boot_id() else {}
+        )
         self._load(snapshot, places[2])
         normal, high, critical = places
         start = {"normal": normal << 2, "high": high << 2 | 1, "critical": critical << 2 | 2}
@@ -93,7 +97,7 @@ class Replica:
         """Records that could not be read any more."""
         return self._subscription.missed
 
-    def snapshot(self) -> tuple[dict[str, Any], tuple[int, int, int]]:
+    def snapshot(self, timers: list[tuple[int, float]]) -> tuple[dict[str, Any], tuple[int, int, int]]:
         """The state as JSON takes it, and the places it was read up to."""
         places = self.places()
         state = self.state
@@ -105,6 +109,8 @@ class Replica:
             "roles": state.roles,
             "pending": [self._dump(one) for one in state.all_pending()],
             "dead": [self._dump(one) for one in state.all_dead()],
+            "boot": boot_id(),
+            "timers": timers,
         }
         return content, places
 
@@ -168,6 +174,11 @@ class Replica:
                 )
         if beyond:
             _log.warning("delivery: %d events of the snapshot are beyond the log's end, and dropped", beyond)
+
+
+def boot_id() -> str:
+    """Which start of the machine this is: its monotonic clock counts from there."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _ensured(bus: Bus, folder: Path) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class RoleSubscription:
         start: str,
         wait: Wait,
         known: Callable[[str], tuple[str, ...] | None],
+        done: Callable[[int, str], bool],
     ) -> None:
         if ack not in ("auto", "manual"):
             raise InvalidEventError(f'ack={ack!r} is none of "auto", "manual"')
@@ -99,6 +100,7 @@ class RoleSubscription:
         self._start = start
         self._wait = wait
         self._known = known
+        self._done = done
         self._source = bus.source_id(role)
         #: By type and symbol: resolved once, since an acknowledgement is on the way of every event.
         self._publishers: dict[int, dict[int, Callable[..., int]]] = {_ACK: {}, _NAK: {}}
@@ -374,6 +376,9 @@ class RoleSubscription:
             sequence, attempt = self._again.popleft()
             in_hand = self._open.get(sequence)
             if sequence in self._acked or (in_hand is not None and attempt < in_hand[0]):
+                continue
+            # This member may have come after the acknowledgement, and the loop not have read it yet.
+            if self._done(sequence, self.role):
                 continue
             event = event_at(self._bus, sequence << 2 | 2)
             if event is not None:

@@ -76,6 +76,10 @@ class Schedule:
         timer.retries[role] = now + delay_s
         self._push(tracked, timer, policy)
 
+    def began(self) -> list[tuple[int, float]]:
+        """Of each event with a timer, when it began."""
+        return [(sequence, timer.began) for sequence, timer in self._timers.items()]
+
     def sequences(self) -> set[int]:
         """Events with a timer."""
         return set(self._timers)
