@@ -1,7 +1,7 @@
 //! What one frame says, collected before any of it is told: a frame is decoded whole or not at all.
 
 use super::depth::{Depth, DepthLevel};
-use super::json::{Fault, Raw, Value};
+use super::json::{BAD_FIELD, Fault, Raw, Value};
 use super::levels;
 use super::number::{Decimal, exact};
 use super::symbol::Symbols;
@@ -184,16 +184,15 @@ impl Batch {
         self.side_with(raw, |_| Ok(()))
     }
 
-    /// The same; `more` gets what stands in a row behind price and size. An absent side is empty.
+    /// The same; `more` gets what stands in a row behind price and size. A side without changes is
+    /// an empty array; one that is missing is a message that was not understood.
     pub fn side_with<'a>(
         &mut self,
         raw: Raw<'a>,
         more: impl FnMut(Value<'a>) -> Result<(), Fault>,
     ) -> Result<Range<u32>, Fault> {
         let begin = self.levels.len();
-        if let Some(rows) = raw {
-            levels::read(rows, &mut self.levels, more)?;
-        }
+        levels::read(raw.ok_or(BAD_FIELD)?, &mut self.levels, more)?;
         Ok(begin as u32..self.levels.len() as u32)
     }
 

@@ -13,7 +13,7 @@ const UUID_LEN: usize = 36;
 /// A trade's id: a number as itself, a UUID as its 128 bits, any other text as its 128-bit hash.
 pub fn trade_id(raw: Raw) -> Result<u128, Fault> {
     let value = raw.ok_or(BAD_FIELD)?;
-    let id = value.source();
+    let id = value.bytes();
     let is_text = value.kind() == Kind::Text;
     if !is_text && value.kind() != Kind::Number {
         return Err(BAD_FIELD);
@@ -22,17 +22,17 @@ pub fn trade_id(raw: Raw) -> Result<u128, Fault> {
     if let Ok(number) = digits(id) {
         return Ok(u128::from(number));
     }
-    if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()) {
-        return id.parse().map_err(|_| BAD_FIELD);
+    if !id.is_empty() && id.iter().all(u8::is_ascii_digit) {
+        return value.source().parse().map_err(|_| BAD_FIELD);
     }
     if is_text && !id.is_empty() {
-        return Ok(uuid(id).unwrap_or_else(|| xxh3_128(id.as_bytes())));
+        return Ok(uuid(id).unwrap_or_else(|| xxh3_128(id)));
     }
     Err(BAD_FIELD)
 }
 
-fn uuid(text: &str) -> Option<u128> {
-    let bytes: &[u8; UUID_LEN] = text.as_bytes().try_into().ok()?;
+fn uuid(text: &[u8]) -> Option<u128> {
+    let bytes: &[u8; UUID_LEN] = text.try_into().ok()?;
     if UUID_GROUPS[1..].iter().any(|group| bytes[group.start - 1] != b'-') {
         return None;
     }

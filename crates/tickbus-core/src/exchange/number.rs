@@ -13,19 +13,20 @@ const NUMBER_LEN_MAX: usize = 48;
 
 /// An unsigned integer, quoted or not.
 pub fn integer(raw: Raw) -> Result<u64, Fault> {
-    digits(number_text(raw)?)
+    digits(number_bytes(raw)?)
 }
 
 /// Decimal digits and nothing else.
 #[inline]
-pub fn digits(text: &str) -> Result<u64, Fault> {
+pub fn digits(text: &[u8]) -> Result<u64, Fault> {
     if text.len() > EXACT_DIGITS as usize {
         // `parse` alone would take "+1".
-        let all_digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        return text.parse().ok().filter(|_| all_digits).ok_or(BAD_NUMBER);
+        let all_digits = text.iter().all(u8::is_ascii_digit);
+        let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+        return parsed.filter(|_| all_digits).ok_or(BAD_NUMBER);
     }
     let (mut number, mut wrong) = (0u64, text.is_empty());
-    for byte in text.bytes() {
+    for &byte in text {
         let digit = byte.wrapping_sub(b'0');
         wrong |= digit > 9;
         number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
@@ -35,18 +36,26 @@ pub fn digits(text: &str) -> Result<u64, Fault> {
 
 /// An integer that may be negative, quoted or not.
 pub fn signed(raw: Raw) -> Result<i64, Fault> {
-    let text = number_text(raw)?;
-    let magnitude = digits(text.strip_prefix('-').unwrap_or(text))?;
+    let text = number_bytes(raw)?;
+    let magnitude = digits(text.strip_prefix(b"-").unwrap_or(text))?;
     let signed = i64::try_from(magnitude).map_err(|_| BAD_NUMBER)?;
-    Ok(if text.starts_with('-') { -signed } else { signed })
+    Ok(if text.starts_with(b"-") { -signed } else { signed })
 }
 
-fn number_text<'a>(raw: Raw<'a>) -> Result<&'a str, Fault> {
+#[inline]
+fn number_bytes<'a>(raw: Raw<'a>) -> Result<&'a [u8], Fault> {
     let value = raw.ok_or(BAD_FIELD)?;
     match value.kind() {
-        Kind::Text | Kind::Number => Ok(value.source()),
+        Kind::Text | Kind::Number => Ok(value.bytes()),
         _ => Err(BAD_NUMBER),
     }
+}
+
+/// What the standard library makes of a text.
+#[cold]
+fn parsed<T: std::str::FromStr>(text: &[u8]) -> Result<T, Fault> {
+    let text = std::str::from_utf8(text).map_err(|_| BAD_NUMBER)?;
+    text.parse().map_err(|_| BAD_NUMBER)
 }
 
 /// A price or a size: its value, correctly rounded, and how many decimals it needs.
@@ -60,7 +69,7 @@ pub struct Decimal {
 
 /// A number that is not negative, quoted or not.
 pub fn decimal(raw: Raw) -> Result<Decimal, Fault> {
-    let text = number_text(raw)?;
+    let text = number_bytes(raw)?;
     if text.len() > NUMBER_LEN_MAX {
         return Err(BAD_NUMBER);
     }
@@ -68,7 +77,7 @@ pub fn decimal(raw: Raw) -> Result<Decimal, Fault> {
     let (mut units, mut places, mut digits) = (0u64, 0u32, 0u32);
     let (mut kept_units, mut kept_places) = (0u64, 0u32);
     let (mut in_fraction, mut exponent_at) = (false, text.len());
-    for (at, byte) in text.bytes().enumerate() {
+    for (at, &byte) in text.iter().enumerate() {
         match byte {
             b'0'..=b'9' => {
                 units = units.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
@@ -95,9 +104,9 @@ pub fn decimal(raw: Raw) -> Result<Decimal, Fault> {
         let value = kept_units as f64 / EXACT_POWERS[kept_places as usize];
         return Ok(Decimal { value, decimals: kept_places });
     }
-    let value: f64 = text.parse().map_err(|_| BAD_NUMBER)?;
-    let exponent = match text.get(exponent_at + 1..) {
-        Some(exponent) => exponent.parse::<i32>().map_err(|_| BAD_NUMBER)?,
+    let value: f64 = parsed(text)?;
+    let exponent: i32 = match text.get(exponent_at + 1..) {
+        Some(exponent) => parsed(exponent)?,
         None => 0,
     };
     if !value.is_finite() {
@@ -110,13 +119,13 @@ pub fn decimal(raw: Raw) -> Result<Decimal, Fault> {
 /// A number that is not negative, quoted or not, with every digit it was written with.
 #[inline]
 pub fn exact(raw: Raw) -> Result<Exact, Fault> {
-    let text = number_text(raw)?;
+    let text = number_bytes(raw)?;
     if text.len() > NUMBER_LEN_MAX {
         return Err(BAD_NUMBER);
     }
     let (mut units, mut scale, mut digits, mut in_fraction) = (0u64, 0i32, 0, false);
     let mut fits = true;
-    for (at, byte) in text.bytes().enumerate() {
+    for (at, &byte) in text.iter().enumerate() {
         match byte {
             b'0'..=b'9' => {
                 let next =
@@ -128,8 +137,7 @@ pub fn exact(raw: Raw) -> Result<Exact, Fault> {
             }
             b'.' if !in_fraction && digits > 0 => in_fraction = true,
             b'e' | b'E' if digits > 0 => {
-                let exponent: i32 = text[at + 1..].parse().map_err(|_| BAD_NUMBER)?;
-                scale = scale.saturating_sub(exponent);
+                scale = scale.saturating_sub(parsed(&text[at + 1..])?);
                 break;
             }
             _ => return Err(BAD_NUMBER),
@@ -260,7 +268,7 @@ mod tests {
         #[test]
         fn digits_are_what_the_standard_library_reads(text in "[0-9]{0,22}|[0-9+ -]{0,4}") {
             let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-            prop_assert_eq!(digits(&text).ok(), text.parse().ok().filter(|_| plain));
+            prop_assert_eq!(digits(text.as_bytes()).ok(), text.parse().ok().filter(|_| plain));
         }
 
         /// Whatever decimal is written, its units and scale write it again.

@@ -21,7 +21,7 @@ pub fn epoch(raw: Raw) -> Result<u64, Fault> {
 pub fn seconds(raw: Raw) -> Result<u64, Fault> {
     let text = tag(raw);
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    join(digits(whole).map_err(|_| BAD_TIME)?, fraction)
+    join(digits(whole.as_bytes()).map_err(|_| BAD_TIME)?, fraction)
 }
 
 /// RFC 3339 in UTC: `2026-08-09T21:05:48.167634Z`, any number of decimals.
@@ -43,7 +43,7 @@ pub fn rfc3339(raw: Raw) -> Result<u64, Fault> {
     {
         return Err(BAD_TIME);
     }
-    let part = |from: usize, to: usize| digits(&whole[from..to]).map_err(|_| BAD_TIME);
+    let part = |from: usize, to: usize| digits(&bytes[from..to]).map_err(|_| BAD_TIME);
     let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
     let (hour, minute, second) = (part(11, 13)?, part(14, 16)?, part(17, 19)?);
     // 60: a leap second runs into the next minute, as in Unix time.

@@ -70,7 +70,8 @@ pub fn decode(frame: Value, batch: &mut Batch) -> Decoding {
             Some(("rpi", _)) => Ok(Verdict::Ignored("retail_book")),
             Some(("full", _)) => book(&frame, None, batch),
             Some((levels, _)) => {
-                let limit = digits(levels).ok().and_then(|levels| u32::try_from(levels).ok());
+                let limit =
+                    digits(levels.as_bytes()).ok().and_then(|levels| u32::try_from(levels).ok());
                 book(&frame, Some(limit.ok_or(BAD_FIELD)?), batch)
             }
             None => Ok(Verdict::Ignored("unknown")),

@@ -151,8 +151,10 @@ fn book_v1(parts: &[Raw], pair: &str, limit: Option<u32>, batch: &mut Batch) -> 
     let mut latest = 0;
     for part in parts {
         let part = BookV1::read(part.ok_or(BAD_FIELD)?)?;
-        if part.bids.is_some() || part.asks.is_some() {
+        if part.bids.is_some() && part.asks.is_some() {
             depth.kind = DepthKind::Snapshot;
+        } else if part.changed_bids.is_none() && part.changed_asks.is_none() {
+            return Err(BAD_FIELD);
         }
         // A level's third value is its time; a fourth says that it is told again.
         let mut time = |cell: Value| {
@@ -264,8 +266,7 @@ fn book_v2(book: &BookV2, kind: DepthKind, batch: &mut Batch) -> Result<(), Faul
     depth.venue_time_ns = book.timestamp.map(|time| rfc3339(Some(time))).transpose()?;
     let begin = batch.levels.len();
     for (side, levels) in [(Side::Bid, book.bids), (Side::Ask, book.asks)] {
-        let Some(levels) = levels else { continue };
-        each(Some(levels), |level| {
+        each(levels, |level| {
             let level = LevelV2::read(level)?;
             batch.level(side, level.price, level.qty)
         })?;
