@@ -11,7 +11,7 @@ import pytest
 import tickbus as tb
 from tickbus.errors import BusClosedError, MissingExtraError
 from tickbus.exchanges import VENUES
-from tickbus.exchanges.connect import Dedup, Feed, Pacing, State, Stream, adapter
+from tickbus.exchanges.connect import Feed, Pacing, State, Stream, adapter
 from tickbus.exchanges.connect.merge import Merger
 from tickbus.exchanges.readings import Kind, reader
 from tickbus.testing.venue_server import PROTOCOLS, Faults, VenueServer
@@ -395,6 +395,21 @@ class TestFaults:
         assert more > 20
         assert {f"closed {1006 if how == 'abort' else how}": 1} == stats["endings"]
 
+    def test_pings_go_before_subscriptions_that_have_to_wait(self):
+        """OKX allows so many an hour: what is there stays alive until the rest may be asked for."""
+
+        async def scene():
+            patient = {"dead_after_s": 60.0, "answer_within_s": 60.0}
+            rules = hurried("okx", changes=(1, 3600.0), args_max=1, ping_after_s=0.05, **patient)
+            async with VenueServer("okx", limits=FREE) as server, Desk(server, rules=rules) as desk:
+                await desk.until(lambda: desk.feed.counts[Kind.PONG] >= 3)
+                [client] = server.clients.values()
+                return client.protocol.streams, server.counts["messages"]
+
+        streams, messages = run(scene())
+        assert 1 == len(streams)
+        assert messages >= 4
+
     def test_refusals_are_waited_out(self):
         """429 with a time: no attempt before it has passed, for any connection; then all is well."""
 
@@ -745,27 +760,7 @@ class TestCallers:
             Feed("kraken", options.pop("symbols"), **options)
 
 
-class TestDedup:
-    def test_forgets_when_the_time_has_come(self):
-        """And not before; an identity seen again is not remembered longer for it."""
-        dedup = Dedup(ttl_s=60.0)
-        seen = [dedup.first("trade BTC", 7, at_ns) for at_ns in (0, 59_999_999_999, 60_000_000_000)]
-
-        assert [True, False, True] == seen
-        assert 1 == len(dedup)
-
-    def test_streams_are_apart(self):
-        dedup = Dedup()
-
-        assert [True, True, False] == [dedup.first(stream, 7, 0) for stream in ("a", "b", "a")]
-
-    def test_memory_is_bounded_and_says_so(self):
-        dedup = Dedup(capacity=100)
-        for number in range(1_000):
-            assert dedup.first("a", number, number)
-
-        assert (100, 900) == (len(dedup), dedup.forgotten_early)
-
+class TestDuplicates:
     def test_a_bad_copy_does_not_cost_the_good_one(self):
         """What the decoder refuses is not seen: the other connection's copy is published."""
         from tickbus.exchanges import Decoder

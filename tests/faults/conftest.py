@@ -39,7 +39,8 @@ def campaign(request: pytest.FixtureRequest) -> Iterator[Campaign]:
     to_come, spent = campaigns - len(_begun) + 1, _begun[-1] - _begun[0]
     campaign = Campaign.from_environment(request.node.name, os.environ, spent, to_come)
     yield campaign
-    _told.append(str(campaign))
+    # With the report it gets to whoever prints the summary, also from another process.
+    request.node.user_properties.append(("campaign", str(campaign)))
 
 
 @pytest.fixture
@@ -54,6 +55,11 @@ def fork() -> Iterator[Callable[[Callable[[], object]], Child]]:
     yield start
     for child in children:
         child.kill()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "teardown":
+        _told.extend(str(told) for name, told in report.user_properties if name == "campaign")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -18,6 +18,8 @@ from dev.virtualenv import PYTHON
 STUBTEST_ALLOWLIST = "tests/typing/stubtest-allowlist.txt"
 #: Interleavings with more forced switches than this find few further faults for much more time.
 LOOM_PREEMPTIONS_IN_TESTS = 2
+#: The Python tests wait more than they compute: for processes that start, clocks and disks.
+AT_ONCE = ("-n", "3", "--dist", "worksteal")
 
 
 def _python(name: str, *arguments: str, needs: str | None = None) -> Step:
@@ -92,8 +94,7 @@ def everything(*, fast: bool) -> list[Step]:
         rust_tests(),
         Step("build", action=extension.build),
         *types(),
-        _python("pytest", "pytest", *selection, needs="build"),
+        _python("pytest", "pytest", *selection, *AT_ONCE, needs="build"),
     ]
-    # The Python tests wait more than they compute.
     slow = [faults.in_rust(), loom_models(preemptions=LOOM_PREEMPTIONS_IN_TESTS)]
     return steps if fast else [*steps, *(replace(step, beside="pytest") for step in slow)]

@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from tickbus._native import Dedup
 from tickbus.errors import InvalidEventError, InvalidNameError, MissingExtraError, TickbusError
 from tickbus.exchanges.connect.clock import Clock, MachineClock
-from tickbus.exchanges.connect.dedup import Dedup
 from tickbus.exchanges.connect.link import Change, State
 from tickbus.exchanges.connect.pacing import Backoff
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tickbus._native import Dedup
 from tickbus.exchanges.capture import Capture, Frame
-from tickbus.exchanges.connect.dedup import Dedup
 from tickbus.exchanges.decoders import VenueDecoder, venues
 from tickbus.exchanges.readings import VENUES_READ, Kind, Reader, Reading, reader
 from tickbus.exchanges.sequences import GAP, LATE, REPEATED, Chain

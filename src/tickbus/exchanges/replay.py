@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from tickbus._native import Dedup
 from tickbus.exchanges.capture import Capture, Change, Frame, merge
-from tickbus.exchanges.connect.dedup import Dedup
 from tickbus.exchanges.connect.merge import Merger
 from tickbus.exchanges.decoders import VenueDecoder, decoder_for
 from tickbus.exchanges.readings import VENUES_READ, reader

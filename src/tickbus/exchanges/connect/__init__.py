@@ -9,8 +9,8 @@ socket around it, `line` one that is kept up, `merge` several that become one, `
 docs/parts/connections.md says what is promised. Needs the extra `exchanges`.
 """
 
+from tickbus._native import Dedup
 from tickbus.exchanges.connect.clock import Clock, MachineClock
-from tickbus.exchanges.connect.dedup import Dedup
 from tickbus.exchanges.connect.feed import Feed
 from tickbus.exchanges.connect.link import Change, State
 from tickbus.exchanges.connect.pacing import Backoff, Pacing, Window

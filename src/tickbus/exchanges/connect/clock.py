@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Protocol
 
-__all__ = ["Clock", "MachineClock"]
+__all__ = ["Clock", "MachineClock", "first_of"]
 
 
 class Clock(Protocol):
@@ -34,3 +35,15 @@ class MachineClock:
     async def sleep(self, seconds: float) -> None:
         if seconds > 0:
             await asyncio.sleep(seconds)
+
+
+async def first_of(*waits: Coroutine[Any, Any, Any] | asyncio.Task[Any] | Awaitable[Any]) -> None:
+    """Return when one of *waits* is over. Tasks go on, coroutines are given up."""
+    ours = [asyncio.create_task(wait) for wait in waits if asyncio.iscoroutine(wait)]
+    tasks = [wait for wait in waits if isinstance(wait, asyncio.Task)]
+    try:
+        await asyncio.wait([*ours, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in ours:
+            task.cancel()
+        await asyncio.gather(*ours, return_exceptions=True)

@@ -15,13 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from tickbus._native import Dedup
 from tickbus.exchanges.capture import Frame
 from tickbus.exchanges.connect.clock import Clock, MachineClock
-from tickbus.exchanges.connect.dedup import Dedup
 from tickbus.exchanges.connect.line import Line
 from tickbus.exchanges.connect.link import Change, Link, State
 from tickbus.exchanges.connect.merge import Merger
 from tickbus.exchanges.connect.pacing import Backoff, Pacing, shared_pacing
+from tickbus.exchanges.connect.recovery import Recovery
 from tickbus.exchanges.connect.rules import Rules
 from tickbus.exchanges.connect.snapshots import Snapshots
 from tickbus.exchanges.connect.venues import Stream, adapter
@@ -89,7 +90,8 @@ class Feed:
         if connections < 1:
             raise ValueError(f"connections={connections} is below 1")
         self.adapter = adapter(venue, market)
-        self.rules = rules or self.adapter.rules
+        # The adapter cuts messages by them.
+        self.adapter.rules = self.rules = rules or self.adapter.rules
         self.streams = self.adapter.streams(symbols, channels)
         if not self.streams:
             raise ValueError("no symbols, or no channels")
@@ -112,6 +114,7 @@ class Feed:
         self._snapshots = Snapshots(
             self._snapshot_url, self._pacing, self._clock, self._backoff, self._fetched, self.rules.ban_s
         )
+        self._recovery = Recovery(self._ask_anew, self._clock, self._backoff, self.rules.steady_s)
         self._lines = [
             self._line(group, number)
             for group in range(-(-len(self.streams) // self._group_size))
@@ -141,6 +144,7 @@ class Feed:
                 task.cancel()
             await asyncio.gather(stopping, *tasks, return_exceptions=True)
             await self._snapshots.close()
+            await self._recovery.close()
 
     async def live(self) -> None:
         """Return when all of it is subscribed, on as many connections as were asked for."""
@@ -160,7 +164,7 @@ class Feed:
         """
         stream = Stream(self.adapter.channels.get(channel, channel), self.adapter.native(symbol))
         links = [link for line in self._lines for link in line.links]
-        return sum(self._recover(link, stream) for link in links if stream in link.streams)
+        return sum(self._ask_anew(link, stream) for link in links if stream in link.streams)
 
     def quiet(self, for_s: float = 60.0) -> list[tuple[str, Stream]]:
         """(connection, stream) of what was accepted and has said nothing for so long."""
@@ -224,6 +228,7 @@ class Feed:
             self._suspect = {pair for pair in self._suspect if pair[0] != link.name}
             self.states.pop(link.name, None)
             self._chains.pop(link.name, None)
+            self._recovery.forget(link.name)
         elif change.state not in (State.REFUSED, State.GAP, State.RECOVERED):
             self.states[link.name] = change.state
         self._changed.set()
@@ -243,7 +248,7 @@ class Feed:
         if verdict == GAP:
             self._tell_gap(link, stream, receive_ns)
             self._suspect.add((link.name, stream))
-            self._recover(link, stream)
+            self._recovery.want(link, stream)
         elif part.is_snapshot:
             self._recovered(link.name, stream)
 
@@ -261,13 +266,13 @@ class Feed:
         for stream in link.streams:
             if self.adapter.is_book(stream.channel):
                 self._suspect.add((link.name, stream))
-                self._recover(link, stream)
+                self._recovery.want(link, stream)
         self._tell_gap(link, Stream("", ""), self._clock.time_ns())
 
-    def _recover(self, link: Link, stream: Stream) -> bool:
+    def _ask_anew(self, link: Link, stream: Stream) -> bool:
         """Ask for a book anew, unless that is under way: by the socket, or by REST where it starts there."""
         if self.adapter.snapshot_path(stream) is not None:
-            return self._snapshots.want(stream)
+            return self._snapshots.want(stream, newer=True)
         return link.renew(stream)
 
     def _recovered(self, connection: str, stream: Stream) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
-from tickbus.exchanges.connect.clock import Clock
+from tickbus.exchanges.connect.clock import Clock, first_of
 from tickbus.exchanges.connect.link import Ending, Link
 from tickbus.exchanges.connect.pacing import Backoff
 from tickbus.exchanges.connect.rules import Rules
@@ -86,7 +85,7 @@ class Line:
 
     async def _until_over(self, link: Link) -> bool:
         """True when it has ended, False when it wants a successor."""
-        await _first(link.wants_successor.wait(), self._tasks[link])
+        await first_of(link.wants_successor.wait(), self._tasks[link])
         return self._tasks[link].done()
 
     async def _pause(self, ending: Ending, until: asyncio.Task[Ending] | None = None) -> None:
@@ -94,36 +93,24 @@ class Line:
             self._backoff.reset()
         wait_s = self._backoff.next_s(ending.wait_s)
         self._waiting(wait_s, ending.reason)
-        await (_first(self._clock.sleep(wait_s), until) if until else self._clock.sleep(wait_s))
+        await (first_of(self._clock.sleep(wait_s), until) if until else self._clock.sleep(wait_s))
 
     async def _replace(self, old: Link) -> Link:
         """Connect a successor while *old* goes on; the one that is left."""
         task = self._tasks[old]
         while not task.done():
             new = self._begin()
-            await _first(new.live.wait(), self._tasks[new], task)
+            await first_of(new.live.wait(), self._tasks[new], task)
             if self._tasks[new].done():
                 await self._pause(self._end(new), until=task)
                 continue
             if not task.done():
-                await _first(self._clock.sleep(self._rules.overlap_s), task, self._tasks[new])
+                await first_of(self._clock.sleep(self._rules.overlap_s), task, self._tasks[new])
                 self.replaced += 1
                 await old.end("replaced")
-                await _first(task)
+                await first_of(task)
             self._end(old)
             return new
         # It is gone, and so is its successor.
         await self._pause(self._end(old))
         return self._begin()
-
-
-async def _first(*waits: Coroutine[Any, Any, Any] | asyncio.Task[Any] | Awaitable[Any]) -> None:
-    """Return when one of *waits* is over. Tasks go on, coroutines are given up."""
-    ours = [asyncio.create_task(wait) for wait in waits if asyncio.iscoroutine(wait)]
-    tasks = [wait for wait in waits if isinstance(wait, asyncio.Task)]
-    try:
-        await asyncio.wait([*ours, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in ours:
-            task.cancel()
-        await asyncio.gather(*ours, return_exceptions=True)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from tickbus.errors import MissingExtraError
-from tickbus.exchanges.connect.clock import Clock
+from tickbus.exchanges.connect.clock import Clock, first_of
 from tickbus.exchanges.connect.pacing import Pacing, Window
 from tickbus.exchanges.connect.rules import Rules
 from tickbus.exchanges.connect.session import Session
@@ -122,6 +122,7 @@ class Link:
     def __post_init__(self) -> None:
         self._outgoing = Window(*self.rules.requests)
         self._changes = Window(*self.rules.changes) if self.rules.changes else None
+        self._change_at_s: float | None = None
         self._wake_sender = asyncio.Event()
         self._socket: Any = None
 
@@ -249,24 +250,30 @@ class Link:
                 await self._wake_sender.wait()
                 continue
             request = await self._turn()
+            if request is None:
+                continue
             await socket.send(request.text)
             if self.recorder is not None:
                 self.recorder.sent(self.name, self.clock.time_ns(), request.text)
 
-    async def _turn(self) -> Request:
-        """The next request, when the budgets let it go."""
-        windows = [self.pacing.requests if self.rules.requests_by_address else self._outgoing]
+    async def _turn(self) -> Request | None:
+        """The next request, if the budgets let it go now; otherwise None, some time later."""
         assert self.session is not None
         request = self.session.next_request()
         assert request is not None
         if self._changes is not None and request.kind != PING:
-            windows.append(self._changes)
+            now_s = self.clock.monotonic()
+            if self._change_at_s is None:
+                self._change_at_s = self._changes.grant(now_s)
+            if self._change_at_s > now_s:
+                # It may be an hour. A ping that becomes due meanwhile wakes us, and goes first.
+                self._wake_sender.clear()
+                await first_of(self.clock.sleep(self._change_at_s - now_s), self._wake_sender.wait())
+                return None
+            self._change_at_s = None
+        window = self.pacing.requests if self.rules.requests_by_address else self._outgoing
         now_s = self.clock.monotonic()
-        at_s = max(window.grant(now_s) for window in windows)
-        await self.clock.sleep(at_s - now_s)
-        # A ping may have been put first meanwhile; it takes the turn.
-        request = self.session.next_request()
-        assert request is not None
+        await self.clock.sleep(window.grant(now_s) - now_s)
         self.session.sent(request, self.clock.monotonic())
         return request
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tickbus.exchanges.connect.dedup import Dedup
+from tickbus._native import Dedup
 from tickbus.exchanges.readings import Kind, Part, Reading
 from tickbus.exchanges.sequences import Chains
 

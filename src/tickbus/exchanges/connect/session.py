@@ -78,8 +78,8 @@ class Session:
         return self._outbox[0] if self._outbox else None
 
     def sent(self, request: Request, now_s: float) -> None:
-        """*request*, which was the next, has been sent."""
-        self._outbox.popleft()
+        """*request* has been sent."""
+        self._outbox.remove(request)
         self.counts["requests"] += 1
         if request.kind == PING:
             self._pinged_s = now_s

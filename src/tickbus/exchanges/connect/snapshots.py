@@ -55,11 +55,19 @@ class Snapshots:
         self._done = done
         self._ban_s = ban_s
         self._tasks: dict[Stream, asyncio.Task[None]] = {}
+        self._again: set[Stream] = set()
 
-    def want(self, stream: Stream) -> bool:
-        """Have a snapshot of *stream* fetched; False where there is none, or it is being fetched."""
+    def want(self, stream: Stream, *, newer: bool = False) -> bool:
+        """
+        Have a snapshot of *stream* fetched; False where there is none, or it is being fetched.
+
+        With *newer* one that is being fetched is fetched once more: it may be older than what was lost.
+        """
         url = self._url_of(stream)
-        if url is None or stream in self._tasks:
+        if url is None:
+            return False
+        if stream in self._tasks:
+            self._again |= {stream} if newer else set()
             return False
         task = asyncio.create_task(self._fetch(stream, url), name=f"snapshot of {stream.symbol}")
         self._tasks[stream] = task
@@ -82,8 +90,11 @@ class Snapshots:
             body, status, wait_s = await asyncio.to_thread(_get, url)
             if body is not None:
                 self.counts["fetched"] += 1
-                self._done(stream, url, body)
-                return
+                if stream not in self._again:
+                    self._done(stream, url, body)
+                    return
+                self._again.discard(stream)
+                continue
             self.counts[f"failed {status}"] += 1
             wait_s = wait_s or (self._ban_s if status in _TOO_MANY else 0.0)
             if status in _TOO_MANY:
