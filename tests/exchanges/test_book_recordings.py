@@ -67,6 +67,11 @@ class SlowBook:
         self.kept = []
         self.last = None
         self.stands = False
+        self.is_chained = False
+
+    def is_news(self, last, previous):
+        """Binance's rule for futures: drop what is before the snapshot, not what ends where it does."""
+        return last > self.last or (last == self.last and previous is not None and not self.is_chained)
 
     def take(self, message, by_request):
         _, _, kind, _, last, previous, _, _, limit, _, *sides = message
@@ -75,20 +80,20 @@ class SlowBook:
                 return []
             self.sides = ({}, {})
             self.last = last
-            self.stands = True
+            self.stands, self.is_chained = True, False
             changed = self.put(sides, limit)
             for kept in self.kept:
-                if kept[4] > self.last or (previous is not None and kept[4] == self.last):
-                    self.last = kept[4]
+                if self.is_news(kept[4], kept[5]):
+                    self.last, self.is_chained = kept[4], True
                     changed += self.put(kept[-2:], limit)
             self.kept = []
             return changed
         if by_request and not self.stands:
             self.kept.append(message)
             return []
-        if by_request and self.last is not None and last <= self.last:
+        if by_request and not self.is_news(last, previous):
             return []
-        self.last = last
+        self.last, self.is_chained = last, True
         return self.put(sides, limit)
 
     def put(self, sides, limit):

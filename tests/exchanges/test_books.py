@@ -35,6 +35,11 @@ def trade(number, quantity):
     return json.dumps(message).encode()
 
 
+def bybit(kind, number):
+    data = {"s": "BTCUSDT", "b": [["100", "1"]], "a": [["101", "1"]], "u": number, "seq": number}
+    return json.dumps({"topic": "orderbook.50.BTCUSDT", "type": kind, "ts": 1, "data": data}).encode()
+
+
 @pytest.fixture
 def books():
     return Books(Decoder("binance", instrument="BTCUSDT"), stale_after_s=5, recovery_s=10)
@@ -122,7 +127,19 @@ class TestRecovery:
         assert kinds(books.feed(update(11), 7 * SECOND)) == [("integrity", "verified", "checked")]
 
     def test_a_new_connection_starts_over(self, books, book):
-        assert kinds(books.reconnected()) == [("integrity", "rebuilding", "reconnected")]
+        assert kinds(books.reconnected(SECOND)) == [("integrity", "rebuilding", "reconnected")]
+        assert books.tick(20 * SECOND) == []
+        assert kinds(books.feed(update(90), 21 * SECOND)) == [("need_snapshot", "rebuilding", "opened")]
+
+    def test_a_subscription_is_the_request_where_snapshots_come_in_band(self):
+        books = Books(Decoder("bybit"), recovery_s=10)
+        books.feed(bybit("snapshot", 5), SECOND)
+        books.reconnected(2 * SECOND)
+        assert books.feed(bybit("delta", 6), 3 * SECOND) == []
+        assert books.tick(12 * SECOND) == []
+        assert kinds(books.tick(13 * SECOND)) == [("need_snapshot", "rebuilding", "deadline")]
+        changes = books.feed(bybit("snapshot", 1), 14 * SECOND)
+        assert kinds(changes) == [("integrity", "verified", "snapshot")]
 
 
 class TestAggregate:

@@ -8,8 +8,8 @@ from checkout import named, rust_code, sources, texts
 LINES_A_FILE = 500
 #: Files over the limit today, with the length they may not exceed. Empty is the goal.
 LONG_FILES: dict[str, int] = {
-    # The stub of one native module is one file.
-    "src/tickbus/_native.pyi": 700,
+    # One idea, the signatures of one compiled module, which Python's typing keeps in one file.
+    "src/tickbus/_native.pyi": 650,
 }
 
 #: The files that map memory, call the system or lend memory to NumPy and Arrow; see docs/safety.md.

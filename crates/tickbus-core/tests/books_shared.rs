@@ -72,7 +72,8 @@ fn a_warm_book_allocates_nothing() {
         decoder.assume(Some("BTCUSDT"));
         let mut books = Books::new(market, Settings::default());
         let mut frames = vec![server.snapshot()];
-        let step = |at: u64| Move { mid: 0, changes: vec![(at.is_multiple_of(2), at % 12, at % 5)] };
+        let step =
+            |at: u64| Move { mid: 0, changes: vec![(at.is_multiple_of(2), at % 12, at % 5)] };
         frames.extend((0..400).map(|at| server.update(&step(at))));
         let mut take = |frame: &String| {
             let outcome = decoder.decode(frame.as_bytes(), &mut |_| ());

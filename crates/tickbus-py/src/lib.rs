@@ -143,5 +143,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(taxonomy, module)?)?;
     module.add_function(wrap_pyfunction!(bench_core, module)?)?;
     module.add_function(wrap_pyfunction!(exchange::bench_decode, module)?)?;
+    module.add_function(wrap_pyfunction!(books::bench_books, module)?)?;
     Ok(())
 }

@@ -141,8 +141,10 @@ TARGETS: tuple[Target, ...] = (
     # Linear: each of a thousand handlers that match costs what it costs a C loop over them.
     Target("growth.handlers_matched", subject="tickbus, 1000", versus="floor: C, 1000", at_most=1.3),
     Target("books.frame", versus=ORDER_BOOK, at_least=5.0),
-    Target("books.frame", versus=f"{ORDER_BOOK}, prebuilt", at_most=1.0),
-    Target("books.frame", versus=f"{NAUTILUS_BOOK}, prebuilt", at_most=1.0),
+    # Four levels a message, 100 ns each.
+    Target("books.update", at_most=400.0),
+    Target("books.update", versus=ORDER_BOOK, at_least=3.0),
+    Target("books.update", versus=NAUTILUS_BOOK, at_least=2.0),
     Target("books.dedup", versus=DICT_TTL, at_most=1.0),
     Target("books.dedup", versus=CACHETOOLS, at_least=3.0),
     Target("books.aggregate", at_most=2_000.0),

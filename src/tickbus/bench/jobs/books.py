@@ -1,9 +1,10 @@
 """
 Order books of a venue: its frames as bytes until the book is changed, made up in the shape of recorded ones.
 
-- books.frame: one frame of four levels, decoded, checked for gaps and put into the book. The peers take
-  the same frames through msgspec (or json); "prebuilt" ones are given their own objects and parse
-  nothing, which is less work than the others have.
+- books.update: one message of four levels into a book of 2,000. tickbus: Rust without Python, with the check
+  of its sequence; the peers: their own objects, made beforehand, in a call.
+- books.frame: one frame of four levels from its bytes to the changed book. The peer takes it through
+  msgspec (or json).
 - books.dedup: is this id new, with a million ids live, each check adding one and expiring another.
 - books.aggregate: 20 levels a side merged from five venues.
 """
@@ -18,9 +19,11 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
+from tickbus import _native
 from tickbus.bench.jobs.support import expect
 from tickbus.bench.model import TICKBUS, Absent, Case, Kind, Options, Sample, Unit
 from tickbus.bench.peers.contract import installed
@@ -32,6 +35,7 @@ MID = 65_000_00
 LEVELS = 1_000
 VENUES = 5
 DEPTH = 20
+_BOTH = ("update", "frame")
 
 Frame = bytes
 Take = Callable[[Frame], object]
@@ -43,19 +47,27 @@ def cases(options: Options) -> list[Case | Absent]:
     count = options.count(20_000, quick=500)
     live = options.count(1_000_000, quick=2_000)
     frames = [_snapshot(MID), *_updates(count)]
-    found: list[Case | Absent] = [_frame_case(TICKBUS, Kind.SUBJECT, frames, _tickbus)]
+    found: list[Case | Absent] = [_core_case(count), _frame_case(TICKBUS, Kind.SUBJECT, frames, _tickbus)]
     if installed("order_book"):
         found.append(_frame_case(ORDER_BOOK, Kind.PEER, frames, _order_book))
-        found.append(_prebuilt(f"{ORDER_BOOK}, prebuilt", frames, _order_book_prebuilt))
+        found.append(_prebuilt(ORDER_BOOK, frames, _order_book_prebuilt))
     else:
-        found.append(Absent("books.frame", ORDER_BOOK, "order_book is not installed"))
+        found += [Absent(f"books.{what}", ORDER_BOOK, "order_book is not installed") for what in _BOTH]
     if installed("nautilus_trader"):
-        found.append(_prebuilt(f"{NAUTILUS_BOOK}, prebuilt", frames, _nautilus_prebuilt))
+        found.append(_prebuilt(NAUTILUS_BOOK, frames, _nautilus_prebuilt))
     else:
-        found.append(Absent("books.frame", NAUTILUS_BOOK, "nautilus_trader is not installed"))
+        found.append(Absent("books.update", NAUTILUS_BOOK, "nautilus_trader is not installed"))
     found += _dedup_cases(live)
     found += _aggregate_cases(options.count(2_000, quick=20))
     return found
+
+
+def _core_case(count: int) -> Case:
+    def check() -> None:
+        expect("a figure above zero", True, _native.bench_books(1_000) > 0)
+
+    sample = partial(_native.bench_books, count)
+    return Case("books.update", TICKBUS, Kind.SUBJECT, Unit.NS, lambda: Sample(sample()), check)
 
 
 def _text(ticks: int) -> str:
@@ -166,7 +178,7 @@ def _prebuilt(name: str, frames: list[Frame], make: Callable[[list[Frame]], Any]
     def check() -> None:
         expect("best bid and ask", ((MID - 1) / 100, (MID + 1) / 100), run()[1])
 
-    return Case("books.frame", name, Kind.PEER, Unit.NS, lambda: Sample(run()[0]), check)
+    return Case("books.update", name, Kind.PEER, Unit.NS, lambda: Sample(run()[0]), check)
 
 
 def _levels(frame: Frame) -> list[tuple[int, str, str]]:

@@ -132,9 +132,9 @@ impl Books {
     }
 
     /// The connection is a new one.
-    pub fn reconnected(&mut self) -> &[Change] {
+    pub fn reconnected(&mut self, now_ns: u64) -> &[Change] {
         self.changes.clear();
-        self.restart();
+        self.restart(now_ns);
         &self.changes
     }
 
@@ -167,17 +167,17 @@ impl Books {
         }
     }
 
-    fn restart(&mut self) {
+    fn restart(&mut self, now_ns: u64) {
         self.connection = None;
         for stream in &mut self.streams {
-            stream.reconnected(&mut self.changes);
+            stream.reconnected(now_ns, &mut self.changes);
         }
     }
 
     /// Whether the frame with that number is to be read.
     fn follows_on_connection(&mut self, number: u64, now_ns: u64) -> bool {
         match self.connection {
-            Some(last) if number == 0 && last > 0 => self.restart(),
+            Some(last) if number == 0 && last > 0 => self.restart(now_ns),
             Some(last) if number <= last => return false,
             Some(last) if number > last + 1 => {
                 for stream in &mut self.streams {

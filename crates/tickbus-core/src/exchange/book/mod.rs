@@ -21,6 +21,7 @@ mod books;
 mod buffer;
 mod checksum;
 mod integrity;
+pub mod measure;
 mod rules;
 mod shared;
 mod side;

@@ -23,6 +23,7 @@ use std::sync::Arc;
 enum Recovery {
     None,
     UnderWay { since_ns: u64 },
+    Failed,
 }
 
 /// A book, whether it can be trusted, and what its messages came to.
@@ -141,7 +142,7 @@ impl Stream {
     }
 
     pub fn is_recovering(&self) -> bool {
-        self.recovery != Recovery::None
+        matches!(self.recovery, Recovery::UnderWay { .. })
     }
 
     pub fn counts(&self) -> Counts {
@@ -378,7 +379,7 @@ impl Stream {
 
     /// Ask for a snapshot, unless one is on its way.
     fn request(&mut self, reason: Reason, now_ns: u64, changes: &mut Vec<Change>) {
-        if self.recovery == Recovery::None {
+        if !self.is_recovering() {
             self.recovery = Recovery::UnderWay { since_ns: now_ns };
             self.counts.recoveries += 1;
             changes.push(Change { stream: self.number, what: What::NeedSnapshot { reason } });
@@ -395,7 +396,9 @@ impl Stream {
 
     /// The owner could not get a snapshot: the next message, or the next look at the clock, asks again.
     pub(super) fn recovery_failed(&mut self) {
-        self.recovery = Recovery::None;
+        if self.is_recovering() {
+            self.recovery = Recovery::Failed;
+        }
     }
 
     /// What the clock says.
@@ -412,12 +415,13 @@ impl Stream {
             self.become_(Integrity::Stale, Reason::Deadline, changes);
             self.publish();
         }
-        let is_late = |since: u64| now_ns.saturating_sub(since) > recovery_ns;
-        let broken = matches!(self.integrity, Integrity::Suspect | Integrity::Rebuilding);
-        if broken && matches!(self.recovery, Recovery::UnderWay { since_ns } if is_late(since_ns)) {
-            self.recovery = Recovery::None;
-        }
-        if broken && self.counts.messages > 0 {
+        let is_over = match self.recovery {
+            Recovery::None => false,
+            Recovery::UnderWay { since_ns } => now_ns.saturating_sub(since_ns) > recovery_ns,
+            Recovery::Failed => true,
+        };
+        if is_over && matches!(self.integrity, Integrity::Suspect | Integrity::Rebuilding) {
+            self.recovery = Recovery::Failed;
             self.request(Reason::Deadline, now_ns, changes);
         }
     }
@@ -440,11 +444,15 @@ impl Stream {
         }
     }
 
-    /// Everything from before is void: the connection is a new one.
-    pub(super) fn reconnected(&mut self, changes: &mut Vec<Change>) {
+    /// Everything from before is void: the connection is a new one. Where snapshots come in band, its
+    /// subscription is the request for one.
+    pub(super) fn reconnected(&mut self, now_ns: u64, changes: &mut Vec<Change>) {
         self.counts.dropped += self.buffer.clear() as u64;
         self.position = Position::default();
-        self.recovery = Recovery::None;
+        self.recovery = match self.rule.is_by_request(self.limit) {
+            true => Recovery::None,
+            false => Recovery::UnderWay { since_ns: now_ns },
+        };
         self.become_(Integrity::Rebuilding, Reason::Reconnected, changes);
         self.publish();
     }

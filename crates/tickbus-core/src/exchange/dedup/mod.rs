@@ -32,6 +32,10 @@ const KEYS_A_BUCKET: usize = 4;
 /// Bits of an id that do not move it to another bucket.
 const GROUP_BITS: u32 = 2;
 
+/// Numbers are 32 bits: after so many keys, what is too old is given a younger number that is too old, so
+/// that none ever comes round to look young. That takes some milliseconds, once in two thousand million.
+const RENEWED_EVERY: u32 = 1 << 31;
+
 const MILLISECOND_NS: u64 = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,13 +91,20 @@ impl Dedup {
     /// Room for `capacity` keys, rounded up to a power of two (at least 16, at most 2^30), each known
     /// for `ttl_ns` (at most 24 days).
     pub fn new(capacity: usize, ttl_ns: u64) -> Dedup {
+        Dedup::numbered_from(1, capacity, ttl_ns)
+    }
+
+    fn numbered_from(first: u32, capacity: usize, ttl_ns: u64) -> Dedup {
         let capacity = capacity.clamp(16, 1 << 30).next_power_of_two();
-        let free = Bucket { overflowed: 0, slots: [Slot { tag: 0, number: 0 }; SLOTS] };
+        let free = Bucket {
+            overflowed: first.wrapping_sub(1),
+            slots: [Slot { tag: 0, number: first.wrapping_sub(1) }; SLOTS],
+        };
         let state = RandomState::new();
         Dedup {
             buckets: vec![free; capacity / KEYS_A_BUCKET].into(),
             ring: vec![Key { id: [0; 2], stream: 0, time: 0 }; capacity].into(),
-            next: 1,
+            next: first,
             len: 0,
             ttl_ms: (ttl_ns.div_ceil(MILLISECOND_NS)).min(u64::from(u32::MAX / 2)) as u32,
             begin_ns: None,
@@ -216,6 +227,24 @@ impl Dedup {
         self.ring[number as usize & mask] = key;
         self.next = number.wrapping_add(1);
         self.len += 1;
+        if self.next.is_multiple_of(RENEWED_EVERY) {
+            self.renew();
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self) {
+        let (next, len) = (self.next, self.len);
+        let is_held = |number: u32| next.wrapping_sub(number).wrapping_sub(1) < len;
+        let too_old = next.wrapping_sub(len).wrapping_sub(1);
+        for bucket in &mut self.buckets {
+            let slots = bucket.slots.iter_mut().map(|slot| &mut slot.number);
+            for number in slots.chain([&mut bucket.overflowed]) {
+                if !is_held(*number) {
+                    *number = too_old;
+                }
+            }
+        }
     }
 }
 
@@ -280,13 +309,31 @@ mod tests {
         assert_eq!(dedup.counts().expired, 1);
     }
 
+    /// Numbers that are too old stay so when the next ones have come round to them.
+    #[test]
+    fn numbers_that_come_round_do_not_look_young() {
+        let mut dedup = Dedup::new(64, SECOND);
+        for next in [1, RENEWED_EVERY - 1, u32::MAX] {
+            // As if so many keys had come and gone without touching what is here.
+            (dedup.next, dedup.len) = (next, 0);
+            for id in 0..40 {
+                assert!(dedup.is_first(next, id, 0));
+                assert!(!dedup.is_first(next, id, 0));
+            }
+            let slots = dedup.buckets.iter().flat_map(|bucket| &bucket.slots);
+            let held = slots.filter(|slot| dedup.is_held(slot.number)).count();
+            assert_eq!(held, dedup.len(), "{next}");
+        }
+    }
+
     proptest! {
         /// As a map from key to first arrival, whatever the order of ids and times.
         #[test]
         fn it_is_a_map_with_a_time(
             steps in prop::collection::vec((0u32..3, 0u128..40, 0u64..300), 1..600),
+            first in prop::sample::select(vec![1, RENEWED_EVERY - 90, u32::MAX - 90, 0]),
         ) {
-            let mut dedup = Dedup::new(256, 1_000 * MILLISECOND_NS);
+            let mut dedup = Dedup::numbered_from(first, 256, 1_000 * MILLISECOND_NS);
             let mut model: HashMap<(u32, u128), u64> = HashMap::new();
             let mut now = 0;
             for (stream, id, pause) in steps {
