@@ -75,7 +75,8 @@ def test_a_reader_that_leaves_ends_it(named_bus):
     while child.poll() is None:
         named_bus.publish(MARKET, "BTC-USDT", 1.0)
     assert child.returncode == 1
-    assert child.stderr.read() == ""
+    # It may have missed some of so many; it says nothing else.
+    assert all(line.startswith("missed") for line in child.stderr)
     child.stderr.close()
 
 

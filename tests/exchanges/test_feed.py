@@ -237,9 +237,10 @@ class TestFaults:
                     await desk.live()
                     for _ in range(20):
                         await desk.caught_up(40)
-                    stats = desk.feed.stats()
                     gaps, recovered = (desk.reasons(state) for state in (State.GAP, State.RECOVERED))
-                    return stats, gaps, recovered, snapshots, server.injected["drop"]
+                    dropped = server.injected["drop"]
+                # What was under way is over now.
+                return desk.feed.stats(), gaps, recovered, snapshots, dropped
 
         stats, gaps, recovered, snapshots, dropped = run(scene())
         assert 0 < sum(gaps.values()) <= dropped

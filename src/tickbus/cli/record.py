@@ -25,13 +25,13 @@ import json
 import math
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tickbus._signals import Signals
 from tickbus.cli import _record_raw
 from tickbus.cli._numbers import above_0
 
@@ -92,11 +92,12 @@ def run(args: argparse.Namespace) -> int:
         when_full=args.when_full,
         segment_mib=args.segment_mib,
     )
-    ended = threading.Event()
-    with _told_to_end(ended), Bus(args.bus, journal=journal, create=False) as bus, _shown(args.json) as show:
+    # Ctrl-C, SIGTERM and a closed terminal end it; the journal is closed properly.
+    signals = Signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    with signals, Bus(args.bus, journal=journal, create=False) as bus, _shown(args.json) as show:
         record = _Recording(bus, [lane for lane in _LANES if getattr(args, lane) != "memory"])
         deadline = time.monotonic() + (args.seconds or math.inf)
-        while not ended.wait(max(0.0, min(_EVERY_S, deadline - time.monotonic()))):
+        while signals.wait(min(_EVERY_S, deadline - time.monotonic())) is None:
             show(record.figures())
             if time.monotonic() >= deadline:
                 break
@@ -105,18 +106,6 @@ def run(args: argparse.Namespace) -> int:
         last = record.figures()
     print(json.dumps(last | {"ended": True}) if args.json else f"ended: {_line(last)}", flush=True)
     return 0
-
-
-@contextmanager
-def _told_to_end(ended: threading.Event) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal end the recording; the journal is closed properly."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, lambda *_: ended.set()) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 @dataclass

@@ -8,11 +8,10 @@ import logging
 import math
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
+from tickbus._signals import Signals
 from tickbus.bus import Bus
 from tickbus.delivery import Delivery
 from tickbus.errors import ConfigError, JournalError, JournalLockedError
@@ -52,7 +51,7 @@ class Host:
         self._settings = settings
         self._standby = standby
         self.policies, self.default = policies_of(settings.policies, settings.file)
-        self._stop = threading.Event()
+        self._signals = Signals((signal.SIGTERM, signal.SIGINT), (signal.SIGHUP,))
         self._manager = Manager()
         self._beaten = -math.inf
         self._journal = _journal(settings)
@@ -65,7 +64,7 @@ class Host:
 
     def run(self) -> int:
         """Host the bus until SIGTERM or SIGINT; the exit code."""
-        with self._signals(), contextlib.ExitStack() as opened:
+        with self._signals, contextlib.ExitStack() as opened:
             bus = self._open()
             if bus is None:
                 return 0
@@ -85,7 +84,7 @@ class Host:
 
     def stop(self) -> None:
         """End ``run``; from any thread."""
-        self._stop.set()
+        self._signals.put(signal.SIGTERM)
 
     def _open(self) -> Bus | None:
         sizes = {
@@ -104,7 +103,7 @@ class Host:
                     waiting_for = error.pid
                     _log.info("standing by: process %d keeps the journal", waiting_for)
                     self._manager.tell("READY=1", f"STATUS=standing by for process {waiting_for}")
-            if self._stop.wait(_LOOK_S):
+            if self._is_over():
                 return None
             self._beat()
 
@@ -145,7 +144,7 @@ class Host:
                 leads = not leads
                 _log.info("this process %s the delivery loop", "runs" if leads else "no longer runs")
             self._beat()
-            if self._stop.wait(_LOOK_S):
+            if self._is_over():
                 return 0
 
     def _beat(self) -> None:
@@ -154,30 +153,14 @@ class Host:
             self._beaten = now
             self._manager.tell("WATCHDOG=1")
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and SIGINT end it, the second one at once; SIGHUP is answered."""
-
-        def end(number: int, _: object) -> None:
-            if self._stop.is_set():
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-            _log.info("%s: ending", signal.Signals(number).name)
-            self._stop.set()
-
-        def answer(number: int, _: object) -> None:
+    def _is_over(self) -> bool:
+        """Wait a moment; whether it is to end."""
+        number = self._signals.wait(_LOOK_S)
+        if number == signal.SIGHUP:
             _log.warning("the configuration is read at the start: restart to change it")
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: answer}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        elif number is not None:
+            _log.info("%s: ending", signal.Signals(number).name)
+        return number is not None and number != signal.SIGHUP
 
 
 def _journal(settings: Settings) -> Journal | None:

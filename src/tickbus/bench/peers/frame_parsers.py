@@ -107,7 +107,8 @@ def _msgspec(trades: Trades) -> Callable[[bytes], Any]:
         return msgspec.defstruct(name, fields, gc=False)
 
     def decode_of(kind: Any) -> Callable[[bytes], Any]:
-        return msgspec.json.Decoder(kind).decode
+        decode: Callable[[bytes], Any] = msgspec.json.Decoder(kind).decode
+        return decode
 
     names = trades.symbols
 
