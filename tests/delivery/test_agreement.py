@@ -11,7 +11,7 @@ import pytest
 
 import tickbus as tb
 from tickbus.delivery import Delivery, NextRole, Notify, Policy
-from tickbus.errors import JournalError
+from tickbus.errors import InvalidEventError, JournalError
 from tickbus.journal import Journal
 
 RISK = tb.EventType.DRAWDOWN_ALERT
@@ -45,7 +45,7 @@ def test_other_policies_than_the_last_loops_are_told_of(kept, caplog):
             assert delivery.stats()["policies_differ"] == []
         with Delivery(bus, first, loop=False) as same:
             assert same.stats()["policies_differ"] == []
-        with caplog.at_level(logging.WARNING), Delivery(bus, loop=False) as other:
+        with caplog.at_level(logging.WARNING), Delivery(bus, {int(RISK): Policy()}, loop=False) as other:
             # Number 200 has a name where another test has given it one.
             names = {200: "200"} | {number: name for name, number in bus.types().items()}
             assert other.stats()["policies_differ"] == ["drawdown_alert", names[200]]
@@ -55,6 +55,29 @@ def test_other_policies_than_the_last_loops_are_told_of(kept, caplog):
             assert later.stats()["policies_differ"] == []
         with Delivery(bus, first, default=Policy(ladder=(NextRole("boss"),)), loop=False) as ladder:
             assert len(ladder.stats()["policies_differ"]) > 100
+
+
+def test_without_policies_those_of_the_last_loop_count(kept):
+    """A host has them in its file; who publishes and who acknowledges need not know."""
+    named = {int(RISK): Policy(required=("oms",)), 200: None}
+    with tb.Bus(journal=kept) as bus:
+        with Delivery(bus, named) as host:
+            while not host.stats()["loop"]:
+                pass
+        with Delivery(bus) as guest:
+            oms, other = (guest.subscribe("risk.>", role=role) for role in ("oms", "other"))
+            receipt = bus.publish_critical(RISK, "BTC-USDT", 0.1)
+            other.ack(other.poll(5))
+            assert not receipt.wait(0.05)
+            oms.ack(oms.poll(5))
+            assert receipt.wait(5)
+            with pytest.raises(InvalidEventError, match="event_type=200 is not followed"):
+                bus.publish_critical(200, "BTC-USDT", 1.0)
+            # Its steps and retries this process does not know.
+            assert not guest.stats()["loop"]
+        with Delivery(bus, named) as again:
+            while not again.stats()["loop"]:
+                pass
 
 
 class Channel(http.server.BaseHTTPRequestHandler):

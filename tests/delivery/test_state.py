@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import tickbus as tb
 from tickbus import _native
 from tickbus.delivery.policy import NextRole, Policies, Policy
-from tickbus.delivery.state import Fate, Kind, new_state
+from tickbus.delivery.state import Fate, Kind, new_state, rules_of
 from tickbus.errors import InvalidEventError, PatternError
 
 TYPE = 66
@@ -30,7 +30,7 @@ class Record(NamedTuple):
 
 
 def state(**policy):
-    return new_state(BUS, Policies(default=Policy(**policy)))
+    return new_state(BUS, rules_of(Policies(default=Policy(**policy))))
 
 
 def event(sequence, time=0):
@@ -187,7 +187,7 @@ class TestOddRecords:
         assert after([role("oms"), event(0), ack(0), ack(0)]).repeated == 1
 
     def test_an_ack_of_what_nobody_follows_is_counted(self):
-        one = new_state(BUS, Policies({TYPE: None}))
+        one = new_state(BUS, rules_of(Policies({TYPE: None})))
         take(one, event(3))
         take(one, ack(3))
         take(one, ack(1))

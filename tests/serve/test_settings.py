@@ -149,10 +149,11 @@ class TestPolicies:
         policies, default = self.of(file, text)
         assert default == Policy(escalate_after_s=2.0)
         assert policies[EventType.DRAWDOWN_ALERT] is None
-        assert policies[200] == Policy(required="any")
+        assert policies[200] == Policy(required="any", escalate_after_s=2.0)
         assert policies[EventType.STOP_LOSS_TRIGGERED] == Policy(
             required=("oms",),
             retry=Retry(20, 0.05, 1.5, 1.0, 0),
+            escalate_after_s=2.0,
             step_s=60.0,
             ladder=(
                 NextRole("boss"),

@@ -26,7 +26,7 @@ from tickbus.delivery.loop import Clock, Loop, event_at
 from tickbus.delivery.policy import Action, Escalation, NextRole, Notify, Policies, Policy, Publish, Retry
 from tickbus.delivery.replica import Replica
 from tickbus.delivery.roles import RoleSubscription, cursor_of
-from tickbus.delivery.state import Fate, Kind, differing, rules_of
+from tickbus.delivery.state import OUTCOMES, Fate, Kind, differing, rule_of, rules_of
 from tickbus.durable import Ack
 from tickbus.errors import (
     BusClosedError,
@@ -74,8 +74,9 @@ class Delivery:
 
     Args:
         policies: What is asked for events of a type; ``None`` for types that are not followed.
-        default: The policy of all others.
-        loop: Whether this process may run the loop, in a thread, when nobody else does.
+        default: The policy of all others. Without either the policies of whoever ran the loop last count.
+        loop: Whether this process may run the loop, in a thread, when nobody else does. One without
+            policies leaves it to others when the last loop had some.
         wait: How receipts and the loop wait; see ``Bus.subscribe``.
         max_in_flight: Critical events of this object that may be without outcome at once.
     Raises:
@@ -111,19 +112,20 @@ class Delivery:
         self._path = path
         self._folder = files.folder_of(path)
         self._policies = Policies(policies, default)
-        self._followed = frozenset(
-            number
-            for number in range(256)
-            if _native.is_followed_type(number) and self._policies.of(number) is not None
-        )
+        self._has_policies = policies is not None or default is not None
         self._wait: Wait = wait
         #: Bound once: both are on the way of every event.
         self._publish = bus.publish
         self._most = max_in_flight
         self._lock = threading.RLock()
-        self._replica = Replica(bus, self._policies, self._folder, wait)
+        self._replica = Replica(bus, self._policies if self._has_policies else None, self._folder, wait)
         self._state = self._replica.state
-        self._differ = self._differing(self._replica.policies)
+        self._followed = frozenset(
+            number
+            for number in range(256)
+            if _native.is_followed_type(number) and rule_of(self._replica.rules, number) is not None
+        )
+        self._differ = self._differing(self._replica.last)
         self._fly = self._state.fly
         #: Events in flight after the last publish: no fewer than now.
         self._flying = 0
@@ -349,11 +351,12 @@ class Delivery:
 
     def _differing(self, theirs: dict[str, Any] | None) -> list[str]:
         """Types for which the last loop asked for something else than this process does."""
-        numbers = [] if theirs is None else differing(rules_of(self._policies), theirs)
+        numbers = [] if theirs is None else differing(self._replica.rules, theirs)
         names = {number: name for name, number in self._bus.types().items()}
         differ = [names.get(number, str(number)) for number in numbers]
         if differ:
-            _log.warning("delivery: the last loop had other policies than this process for %s", differ)
+            shown = ", ".join(differ[:5]) + (f" and {len(differ) - 5} more" if len(differ) > 5 else "")
+            _log.warning("delivery: the last loop had other policies than this process for %s", shown)
         return differ
 
     def _known(self, role: str) -> tuple[str, ...] | None:
@@ -378,7 +381,7 @@ class Delivery:
         if self._fate(sequence) is Fate.UNKNOWN and sequence < self._state.next:
             event = event_at(self._bus, event_id)
             followed = event is None or wire.is_followed(event)
-            if not followed or (event and self._policies.of(event.event_type) is None):
+            if not followed or (event and event.event_type not in self._followed):
                 raise InvalidEventError(f"event {event_id} is not followed: {event!r}")
         return sequence
 
@@ -393,7 +396,7 @@ class Delivery:
             settled = self._is_settled_before(sequence)
             return Result(Outcome.ACKED if settled else Outcome.STORAGE_ERROR, event_id)
         fate, by, missing, attempts, steps = known
-        return Result(_OUTCOMES[fate], event_id, by, missing, attempts, steps)
+        return Result(OUTCOMES[fate], event_id, by, missing, attempts, steps)
 
     def _fate(self, sequence: int) -> Fate:
         return Fate(self._state.fate(sequence))
@@ -436,10 +439,23 @@ class Delivery:
             redrives=tracked.redrives,
         )
 
+    def _may_lead(self) -> bool:
+        """
+        Whether this process knows what a loop has to do: one without policies of its own does not follow one
+        that had some, whose steps it could not carry out.
+        """
+        if self._has_policies:
+            return True
+        last = (files.read_snapshot(self._folder) or {}).get("policies")
+        return last is None or not differing(rules_of(self._policies), last)
+
     def _run(self) -> None:
         """Run the loop when nobody else does, until this object is closed."""
         watch = Watch()
         while not self._stop.is_set() and not self._bus.closed:
+            if not self._may_lead():
+                self._stop.wait(_LOOK_S)
+                continue
             try:
                 self._running = Loop(
                     self._bus,
@@ -479,10 +495,3 @@ class Delivery:
 
 
 _CONCLUDED = (Kind.REDELIVER.value, Kind.ESCALATED.value, Kind.DEAD.value, "failed")
-#: By plain words, which hash faster than those of an enumeration.
-_OUTCOMES: dict[str, Outcome] = {
-    Fate.PENDING.value: Outcome.TIMEOUT,
-    Fate.ESCALATED.value: Outcome.ESCALATED,
-    Fate.ACKED.value: Outcome.ACKED,
-    Fate.DEAD.value: Outcome.DEAD_LETTERED,
-}

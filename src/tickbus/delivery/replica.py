@@ -46,15 +46,16 @@ class Replica:
         began: First sequence of the critical lane that is followed at all.
     """
 
-    def __init__(self, bus: Bus, policies: Policies, folder: Path, wait: Wait) -> None:
+    def __init__(self, bus: Bus, policies: Policies | None, folder: Path, wait: Wait) -> None:
+        """Without *policies* those of the last loop count."""
         self._bus = bus
-        self._rules = rules_of(policies)
-        self.state = new_state(bus, policies)
         self._unknown = 0
         snapshot = _ensured(bus, folder)
         self.began: int = snapshot["began"]
         #: What the last loop asked for; ``None`` when there was none.
-        self.policies: dict[str, Any] | None = snapshot.get("policies")
+        self.last: dict[str, Any] | None = snapshot.get("policies")
+        self.rules = rules_of(policies or Policies()) if policies or not self.last else self.last
+        self.state = new_state(bus, self.rules)
         noted = snapshot["next"]
         places = _native.bus_places(bus, (snapshot["life"], (noted[0], noted[1], noted[2])))
         #: When timers of pending events began, on the monotonic clock of this boot of the machine.
@@ -105,7 +106,7 @@ class Replica:
             "life": _native.bus_life(self._bus),
             "began": self.began,
             "next": places,
-            "policies": self._rules,
+            "policies": self.rules,
             "roles": state.roles,
             "pending": [self._dump(one) for one in state.all_pending()],
             "dead": [self._dump(one) for one in state.all_dead()],

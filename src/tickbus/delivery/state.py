@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from tickbus import _native
 from tickbus.delivery.policy import NextRole, Policies, Policy
+from tickbus.receipts import Outcome
 
 if TYPE_CHECKING:
     from tickbus.bus import Bus
 
-__all__ = ["Fate", "Kind", "differing", "new_state", "rules_of"]
+__all__ = ["OUTCOMES", "Fate", "Kind", "differing", "new_state", "rule_of", "rules_of"]
 
 
 class Kind(StrEnum):
@@ -46,9 +47,24 @@ class Fate(StrEnum):
     UNKNOWN = "unknown"
 
 
-def new_state(bus: Bus, policies: Policies) -> _native.DeliveryState:
-    """The state before the first record."""
-    return _native.DeliveryState(bus, [_rule(policies.of(number)) for number in range(256)])
+#: By plain words, which hash faster than those of an enumeration.
+OUTCOMES: dict[str, Outcome] = {
+    Fate.PENDING.value: Outcome.TIMEOUT,
+    Fate.ESCALATED.value: Outcome.ESCALATED,
+    Fate.ACKED.value: Outcome.ACKED,
+    Fate.DEAD.value: Outcome.DEAD_LETTERED,
+}
+
+
+def new_state(bus: Bus, rules: dict[str, Any]) -> _native.DeliveryState:
+    """The state before the first record, under rules as `rules_of` gives them, or as JSON had them."""
+    every = (rule_of(rules, number) if _native.is_followed_type(number) else None for number in range(256))
+    return _native.DeliveryState(bus, [None if rule is None else tuple(rule) for rule in every])
+
+
+def rule_of(rules: dict[str, Any], number: int) -> Any:
+    """What is asked for a type; ``None`` when its events are not followed."""
+    return rules["types"].get(str(number), rules["default"])
 
 
 def rules_of(policies: Policies) -> dict[str, Any]:
@@ -63,12 +79,8 @@ def rules_of(policies: Policies) -> dict[str, Any]:
 def differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[int]:
     """Numbers of types with another rule here than there; both may have been JSON."""
     ours, theirs = json.loads(json.dumps(ours)), json.loads(json.dumps(theirs))
-
-    def rule(rules: dict[str, Any], number: int) -> Any:
-        return rules["types"].get(str(number), rules["default"])
-
     followed = (number for number in range(256) if _native.is_followed_type(number))
-    return [number for number in followed if rule(ours, number) != rule(theirs, number)]
+    return [number for number in followed if rule_of(ours, number) != rule_of(theirs, number)]
 
 
 def _rule(policy: Policy | None) -> tuple[str, list[str], list[str | None]] | None:

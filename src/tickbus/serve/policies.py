@@ -56,7 +56,7 @@ def policies_of(tables: Mapping[str, Any], file: str) -> tuple[dict[int, Policy 
     for name, content in types.items():
         where = f"{file}: delivery.types.{name}"
         number = _type_number(name, where)
-        found[number] = None if content is False else _policy(content, where)
+        found[number] = None if content is False else _policy(content, where, tables.get("default", {}))
     return found, default
 
 
@@ -72,8 +72,9 @@ def _type_number(name: str, where: str) -> int:
     )
 
 
-def _policy(content: object, where: str) -> Policy:
-    keys = _keys(content, _POLICY, where)
+def _policy(content: object, where: str, default: Mapping[str, Any] | None = None) -> Policy:
+    # What a type's table does not say is as in the table of all.
+    keys = {**(default or {}), **_keys(content, _POLICY, where)}
     arguments: dict[str, Any] = {}
     if "required" in keys:
         required = keys["required"]

@@ -117,6 +117,10 @@ impl Tracker<'_> {
                 return Ok(Outcome::Useless);
             }
         };
+        // The writer may have begun the segment since we looked: its header comes before its batches.
+        if batches > 0 && self.audit.writer.is_some() && has_header(&file) {
+            return self.log_part(part);
+        }
         let slots = len.saturating_sub(HEADER as u64) / SLOT as u64;
         if batches == 0 && !self.goes_on_behind(part.first) {
             // The next segment, made ready, or its header half written when the process was killed.
@@ -401,4 +405,11 @@ fn state_of_another(state: &HeaderState, head: &SegmentHeader) -> Option<Segment
 /// An id as people compare it.
 pub(super) fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn has_header(file: &File) -> bool {
+    let mut page = [0; HEADER];
+    let read = read_full(file, &mut page, 0);
+    read.is_ok_and(|read| read == HEADER)
+        && matches!(SegmentHeader::decode(&page), HeaderState::Whole(_))
 }
