@@ -10,11 +10,11 @@ import threading
 import pytest
 
 import tickbus as tb
-from tickbus.delivery import Delivery, NextRole, Notify, Policy
+from tickbus.delivery import Delivery, NextRole, Notify, Policy, Publish, Retry
 from tickbus.errors import InvalidEventError, JournalError
 from tickbus.journal import Journal
 
-RISK = tb.EventType.DRAWDOWN_ALERT
+RISK, STOP = tb.EventType.DRAWDOWN_ALERT, tb.EventType.EMERGENCY_STOP
 
 
 @pytest.fixture
@@ -78,6 +78,23 @@ def test_without_policies_those_of_the_last_loop_count(kept):
         with Delivery(bus, named) as again:
             while not again.stats()["loop"]:
                 pass
+
+
+def test_what_a_step_publishes_does_not_publish_the_next(kept, wait_until):
+    """The ladder of all types has a stop in it, and the stop is one of all types."""
+    stop = Policy(
+        retry=Retry(attempts=1), escalate_after_s=0.01, step_s=0.01, ladder=(Publish(STOP, "DESK"),) * 3
+    )
+    with (
+        tb.Bus(journal=kept) as bus,
+        Delivery(bus, default=stop) as delivery,
+        bus.subscribe("critical.emergency_stop.delivery.DESK") as stops,
+    ):
+        bus.publish_critical(RISK, "BTC-USDT", 0.1)
+        wait_until(lambda: len(delivery.dead_letters()) == 4)
+        assert delivery.stats()["pending"] == 0
+        assert [stops.poll(5).metadata for _ in range(3)] == [0, 0, 0]
+        assert stops.poll(0.2) is None
 
 
 class Channel(http.server.BaseHTTPRequestHandler):

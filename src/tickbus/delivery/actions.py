@@ -17,8 +17,10 @@ from tickbus.taxonomy import Priority
 if TYPE_CHECKING:
     from tickbus.bus import Bus
 
-__all__ = ["CALLBACK_S", "Actions"]
+__all__ = ["CALLBACK_S", "SOURCE", "Actions"]
 
+#: Source of the events that steps publish.
+SOURCE = "delivery"
 #: After so many seconds a callback is given up on: its thread goes on, and the loop does without it.
 CALLBACK_S = 30.0
 
@@ -47,13 +49,16 @@ class Actions:
         if isinstance(action, NextRole):
             self._ended.put(key)
         elif isinstance(action, Publish):
-            self._bus.publish(
-                action.event_type,
-                symbol if action.symbol is None else action.symbol,
-                action.value,
-                metadata=escalation.event_id >> 2,
-                priority=Priority.CRITICAL,
-            )
+            # What a step has published is followed as well, and would publish the next one for ever.
+            if escalation.event is None or escalation.event.source != SOURCE:
+                self._bus.publish(
+                    action.event_type,
+                    symbol if action.symbol is None else action.symbol,
+                    action.value,
+                    metadata=escalation.event_id >> 2,
+                    source=SOURCE,
+                    priority=Priority.CRITICAL,
+                )
             self._ended.put(key)
         elif isinstance(action, Notify):
             self._start(key, lambda: self._notify(action, escalation), action.timeout_s)

@@ -72,7 +72,10 @@ class NextRole:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Publish an event of this type on the critical lane; ``metadata`` is the escalated one's sequence."""
+    """
+    Publish an event of this type on the critical lane, from source ``delivery``; ``metadata`` is the
+    escalated one's sequence. Events from there are followed, and publish nothing further.
+    """
 
     event_type: int
     symbol: str | None = None
