@@ -29,6 +29,8 @@ settings.load_profile("tickbus")
 Way = Callable[[tb.Subscription], list[bytes]]
 
 _numbers = itertools.count()
+#: A line for each fault campaign that was run, also in another process.
+_told: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -163,3 +165,15 @@ def read(request: pytest.FixtureRequest) -> Way:
     """One way to read everything that is pending, as the events' bytes, in order."""
     way: Way = request.param
     return way
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "teardown":
+        _told.extend(str(told) for name, told in report.user_properties if name == "campaign")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _told:
+        terminalreporter.section("fault campaigns")
+        for line in _told:
+            terminalreporter.write_line(line)

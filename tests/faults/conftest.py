@@ -16,8 +16,6 @@ import pytest
 from fault_campaign import Campaign
 from fault_writers import Child
 
-#: A line for each campaign that was run.
-_told: list[str] = []
 #: When the first of them began.
 _begun: list[float] = []
 
@@ -55,15 +53,3 @@ def fork() -> Iterator[Callable[[Callable[[], object]], Child]]:
     yield start
     for child in children:
         child.kill()
-
-
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.when == "teardown":
-        _told.extend(str(told) for name, told in report.user_properties if name == "campaign")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _told:
-        terminalreporter.section("fault campaigns")
-        for line in _told:
-            terminalreporter.write_line(line)

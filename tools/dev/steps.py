@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,8 @@ def say(message: str) -> None:
 
 #: What was started and has not ended: whoever gives up ends it.
 _running: set[subprocess.Popen[bytes]] = set()
+#: Held from the start of a command until it is in that set.
+_starting = threading.Lock()
 
 
 def run(
@@ -59,12 +62,13 @@ def run(
     full_env = {**environment(), **(env or {})}
     try:
         # A group of its own is what `killpg` needs to reach a test's children too.
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=full_env, process_group=0, stdout=output, stderr=output
-        )
+        with _starting:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=full_env, process_group=0, stdout=output, stderr=output
+            )
+            _running.add(process)
     except FileNotFoundError as error:
         raise SetupError(f"cannot run {command[0]}: {error.strerror}") from error
-    _running.add(process)
     try:
         status = process.wait(limit_s)
     except subprocess.TimeoutExpired:
@@ -147,7 +151,9 @@ class _Beside:
     def stop(self) -> None:
         """End what runs, and begin no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in list(_running):
+        with _starting:
+            running = list(_running)
+        for process in running:
             _end(process)
 
     def outcome(self, step: Step) -> Outcome:
